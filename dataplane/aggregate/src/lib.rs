@@ -1,0 +1,1 @@
+//! Samples and partials to the points and partials of one interval.

@@ -1,0 +1,59 @@
+//! Laws of configuration.
+
+use veneur_config::{ConfigError, Datadog, Proxy, Server, Sink, SinkKind, parse, to_yaml};
+
+#[test]
+fn the_default_validates_and_parses_back_to_itself() {
+    let printed = to_yaml(&Server::default());
+    let parsed = parse::<Server>("default", &printed).expect("the default is valid");
+    assert_eq!(parsed.config, Server::default());
+    assert!(parsed.unknown.is_empty(), "{:?}", parsed.unknown);
+}
+
+#[test]
+fn a_full_configuration_parses_back_to_itself() {
+    let server = Server {
+        percentiles: vec![0.5, 0.999],
+        metric_sinks: vec![
+            Sink { name: "debug".into(), kind: SinkKind::Debug {} },
+            Sink { name: "dd".into(), kind: SinkKind::Datadog(Datadog::default()) },
+        ],
+        ..Server::default()
+    };
+    let printed = to_yaml(&server);
+    assert_eq!(parse::<Server>("full", &printed).expect(&printed).config, server);
+    let proxy = Proxy { grpc_address: "[::]:8128".into(), forward_addresses: vec!["a:1".into()], ..Proxy::default() };
+    assert_eq!(parse::<Proxy>("full", &to_yaml(&proxy)).expect("valid").config, proxy);
+}
+
+#[test]
+fn every_error_is_reported_at_once_with_its_key() {
+    let text = "interval: 1500ms\npercentiles: [0.5, 1.5]\nnum_readers: 0\nstatsd_listen_addresses: ['tcp:8126']\n\
+                metric_sinks: [{kind: debug, name: a, config: {}}, {kind: debug, name: a, config: {}}]";
+    let error = parse::<Server>("veneur.yaml", text).expect_err("five keys are wrong");
+    let ConfigError::Invalid { problems, .. } = &error else { panic!("{error}") };
+    let keys: Vec<&str> = problems.iter().map(|invalid| invalid.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        ["interval", "percentiles[1]", "statsd_listen_addresses[0]", "num_readers", "metric_sinks[1].name"]
+    );
+    assert!(error.to_string().starts_with("veneur.yaml: interval: 1.5s must be whole seconds"), "{error}");
+}
+
+#[test]
+fn a_value_of_the_wrong_shape_names_file_key_and_value() {
+    let error = parse::<Server>("veneur.yaml", "interval: abc").expect_err("not a duration");
+    assert_eq!(error.to_string(), "veneur.yaml: interval: \"abc\" is not a duration: write 10s, 1m30s or 500ms");
+}
+
+#[test]
+fn unknown_keys_are_named_and_do_no_harm() {
+    let parsed = parse::<Server>("veneur.yaml", "interval: 20s\nnum_workers: 96").expect("valid");
+    assert_eq!(parsed.unknown, ["num_workers"]);
+}
+
+#[test]
+fn secrets_do_not_reach_debug_output() {
+    let sink = Datadog { api_key: "hunter2".into(), ..Datadog::default() };
+    assert!(!format!("{sink:?}").contains("hunter2"));
+}

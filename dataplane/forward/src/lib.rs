@@ -1,0 +1,1 @@
+//! Moves partials and points between tiers: client, import server, routing and discovery of members.

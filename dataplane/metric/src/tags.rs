@@ -1,0 +1,82 @@
+//! Tags in canonical order.
+
+use std::fmt;
+
+/// The tags of a context, sorted bytewise and joined with `,`, which no DogStatsD tag can contain.
+///
+/// Sorting here, once, is what makes two spellings of the same tags one series everywhere after. Duplicates are kept,
+/// as in the original; empty tags carry nothing and are left out.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Tags(Box<str>);
+
+impl Tags {
+    /// No tags.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Sorts and joins. A tag that contains a comma (possible only on the wire) becomes two.
+    pub fn new<'a>(tags: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut sorted: Vec<&str> =
+            tags.into_iter().flat_map(|tag| tag.split(',')).filter(|tag| !tag.is_empty()).collect();
+        sorted.sort_unstable();
+        Self(sorted.join(",").into_boxed_str())
+    }
+
+    /// These tags and `more`. Where keys collide (the text before the first `:`), `more` wins: it is what an operator
+    /// configured, and a client cannot talk its way around it.
+    #[must_use]
+    pub fn extended<'a>(&'a self, more: impl IntoIterator<Item = &'a str> + Clone) -> Self {
+        let kept = self.iter().filter(|own| !more.clone().into_iter().any(|tag| key(tag) == key(own)));
+        Self::new(kept.chain(more.clone()))
+    }
+
+    /// The tags, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> + Clone {
+        self.0.split(',').filter(|tag| !tag.is_empty())
+    }
+
+    /// The value of the first tag `name:value`.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.iter().find_map(|tag| tag.strip_prefix(name)?.strip_prefix(':'))
+    }
+
+    /// The canonical joined form.
+    pub fn joined(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Tags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+fn key(tag: &str) -> &str {
+    tag.split_once(':').map_or(tag, |(key, _)| key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_extending_tag_replaces_every_tag_of_its_key() {
+        let tags = Tags::new(["env:dev", "foobar", "foo", "zone:a"]);
+        let extended = tags.extended(["env:prod", "foo:x"]);
+        assert_eq!(extended.joined(), "env:prod,foo:x,foobar,zone:a");
+    }
+
+    #[test]
+    fn a_value_is_found_by_its_whole_key() {
+        let tags = Tags::new(["hostname:x", "host:a:b"]);
+        assert_eq!(tags.value("host"), Some("a:b"));
+        assert_eq!(tags.value("ho"), None);
+    }
+}

@@ -1,0 +1,1 @@
+//! Which member owns a key: rendezvous hashing, and when a membership change takes effect.

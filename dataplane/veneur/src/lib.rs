@@ -1,0 +1,1 @@
+//! The data-plane executable: sockets, clock, tasks, roles and the admin port.

@@ -1,0 +1,1 @@
+//! The VeneurPipeline resource: spec, status, validation.
