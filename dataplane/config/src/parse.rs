@@ -70,10 +70,8 @@ pub fn parse<T: DeserializeOwned + Validate>(origin: &str, text: &str) -> Result
     let tree: serde_json::Value = if text.trim().is_empty() {
         serde_json::Value::Object(serde_json::Map::new())
     } else {
-        serde_saphyr::from_str(text).map_err(|error| ConfigError::Syntax {
-            origin: origin.to_owned(),
-            problem: error.to_string(),
-        })?
+        serde_saphyr::from_str(text)
+            .map_err(|error| ConfigError::Syntax { origin: origin.to_owned(), problem: error.to_string() })?
     };
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();

@@ -49,6 +49,8 @@ pub struct Server {
     pub buffer_max_bytes: usize,
     /// Ours: how long undelivered data is held.
     pub buffer_max_age: Every,
+    /// Ours: how long a stopping instance may take to publish and deliver what it holds.
+    pub shutdown_timeout: Every,
     /// Where points end.
     pub metric_sinks: Vec<Sink>,
 }
@@ -89,6 +91,7 @@ impl Default for Server {
             forward_points: false,
             buffer_max_bytes: 16 * 1024 * 1024,
             buffer_max_age: Every::seconds(60),
+            shutdown_timeout: Every::seconds(30),
             metric_sinks: Vec::new(),
         }
     }
@@ -123,7 +126,7 @@ impl Validate for Server {
         }
         for (index, address) in self.statsd_listen_addresses.iter().enumerate() {
             let udp = ["udp://", "udp4://", "udp6://"].iter().find_map(|scheme| address.strip_prefix(scheme));
-            if !udp.is_some_and(|rest| rest.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())) {
+            if udp.is_none_or(|rest| rest.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err())) {
                 wrong(
                     &format!("statsd_listen_addresses[{index}]"),
                     format!("{address:?} must look like udp://127.0.0.1:8126"),

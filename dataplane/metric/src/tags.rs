@@ -26,9 +26,9 @@ impl Tags {
     /// These tags and `more`. Where keys collide (the text before the first `:`), `more` wins: it is what an operator
     /// configured, and a client cannot talk its way around it.
     #[must_use]
-    pub fn extended<'a>(&'a self, more: impl IntoIterator<Item = &'a str> + Clone) -> Self {
-        let kept = self.iter().filter(|own| !more.clone().into_iter().any(|tag| key(tag) == key(own)));
-        Self::new(kept.chain(more.clone()))
+    pub fn extended(&self, more: &[String]) -> Self {
+        let kept = self.iter().filter(|own| !more.iter().any(|tag| key(tag) == key(own)));
+        Self::new(kept.chain(more.iter().map(String::as_str)))
     }
 
     /// The tags, in order.
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn an_extending_tag_replaces_every_tag_of_its_key() {
         let tags = Tags::new(["env:dev", "foobar", "foo", "zone:a"]);
-        let extended = tags.extended(["env:prod", "foo:x"]);
+        let extended = tags.extended(&["env:prod".to_owned(), "foo:x".to_owned()]);
         assert_eq!(extended.joined(), "env:prod,foo:x,foobar,zone:a");
     }
 

@@ -1,1 +1,18 @@
 //! The data-plane executable: sockets, clock, tasks, roles and the admin port.
+//!
+//! This room wires the others and holds what must not be in them: it binds sockets, reads the clock and the
+//! environment, and owns every task. Logic worth a unit test lives in the pure rooms.
+//!
+//! A local and a global are the same [`server`], told apart by whether they forward; a [`proxy`] is another thing.
+
+pub mod account;
+pub mod admin;
+pub mod clock;
+mod flush;
+mod import;
+pub mod listen;
+mod output;
+pub mod proxy;
+pub mod server;
+pub mod settings;
+mod telemetry;

@@ -1,0 +1,164 @@
+//! Which interval a value is filed in, and when an interval is published.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use veneur_metric::Stamp;
+
+use crate::Table;
+
+/// The unpublished intervals of an instance.
+///
+/// An interval is published `lateness` after its boundary, so that what is still under way at the boundary finds it
+/// open. Aligned instances go by the stamps that partials carry; unaligned ones neither read nor write stamps.
+#[derive(Debug)]
+pub struct Intervals {
+    interval: Duration,
+    lateness_ms: u64,
+    aligned: bool,
+    tables: BTreeMap<u64, Table>,
+    /// Boundary of the newest interval that was published, or is older than this instance.
+    published_ms: u64,
+}
+
+/// How a value was filed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filed {
+    /// In its own interval.
+    Timely,
+    /// Its interval was published already: it joined the oldest unpublished one.
+    Late,
+    /// Its stamp lies more than one interval ahead: it was filed as of now.
+    Skewed,
+}
+
+impl Intervals {
+    /// `lateness` must be shorter than `interval`.
+    pub fn new(now_ms: u64, interval: Duration, lateness: Duration, aligned: bool) -> Self {
+        let lateness_ms = u64::try_from(lateness.as_millis()).unwrap_or(u64::MAX);
+        let oldest = Stamp::under_way(now_ms.saturating_sub(lateness_ms), interval);
+        let published_ms = oldest.boundary_ms.saturating_sub(oldest.interval_ms);
+        Self { interval, lateness_ms, aligned, tables: BTreeMap::new(), published_ms }
+    }
+
+    /// The table for a value that arrives at `now_ms` with `stamp`, and whether that is where it belongs.
+    pub fn file(&mut self, now_ms: u64, stamp: Option<Stamp>) -> (&mut Table, Filed) {
+        let under_way = Stamp::under_way(now_ms, self.interval);
+        let wanted = match stamp {
+            Some(stamp) if self.aligned => stamp.on_grid(self.interval),
+            _ => under_way,
+        };
+        let oldest = self.published_ms.saturating_add(under_way.interval_ms);
+        let (boundary_ms, filed) = if wanted.boundary_ms <= self.published_ms {
+            (oldest, Filed::Late)
+        } else if wanted.boundary_ms > under_way.next().boundary_ms {
+            (under_way.boundary_ms.max(oldest), Filed::Skewed)
+        } else {
+            (wanted.boundary_ms, Filed::Timely)
+        };
+        (self.tables.entry(boundary_ms).or_default(), filed)
+    }
+
+    /// The table for what this instance sampled itself up to `boundary`; of an interval already published, the oldest
+    /// that is not.
+    pub fn own(&mut self, boundary: Stamp) -> &mut Table {
+        let oldest = self.published_ms.saturating_add(self.interval_ms());
+        self.tables.entry(boundary.boundary_ms.max(oldest)).or_default()
+    }
+
+    /// The oldest interval whose time has come at `now_ms`, which is thereby published. Every interval is, in order,
+    /// also an empty one: ask until there is none.
+    pub fn due(&mut self, now_ms: u64) -> Option<(Stamp, Table)> {
+        let next = self.published_ms.saturating_add(self.interval_ms());
+        if next.saturating_add(self.lateness_ms) > now_ms {
+            return None;
+        }
+        Some(self.publish(next))
+    }
+
+    /// When the next interval is due, in Unix milliseconds.
+    pub fn next_due_ms(&self) -> u64 {
+        self.published_ms.saturating_add(self.interval_ms()).saturating_add(self.lateness_ms)
+    }
+
+    /// Everything unpublished, oldest first, whether due or not: for a last flush.
+    pub fn drain(&mut self) -> Vec<(Stamp, Table)> {
+        let boundaries: Vec<u64> = self.tables.keys().copied().collect();
+        boundaries.into_iter().map(|boundary_ms| self.publish(boundary_ms)).collect()
+    }
+
+    /// Contexts waiting in all unpublished intervals.
+    pub fn contexts(&self) -> usize {
+        self.tables.values().map(Table::len).sum()
+    }
+
+    fn publish(&mut self, boundary_ms: u64) -> (Stamp, Table) {
+        self.published_ms = boundary_ms;
+        let table = self.tables.remove(&boundary_ms).unwrap_or_default();
+        (Stamp { boundary_ms, interval_ms: self.interval_ms() }, table)
+    }
+
+    fn interval_ms(&self) -> u64 {
+        u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEN: Duration = Duration::from_secs(10);
+
+    fn stamp(seconds: u64) -> Stamp {
+        Stamp { boundary_ms: seconds * 1_000, interval_ms: 10_000 }
+    }
+
+    fn intervals(now: u64) -> Intervals {
+        Intervals::new(now * 1_000, TEN, Duration::from_secs(2), true)
+    }
+
+    #[test]
+    fn an_interval_is_published_lateness_after_its_boundary() {
+        let mut intervals = intervals(95);
+        assert_eq!(intervals.next_due_ms(), 102_000);
+        assert!(intervals.due(101_999).is_none());
+        let (published, _) = intervals.due(102_000).expect("due");
+        assert_eq!(published.timestamp(), 100);
+        assert!(intervals.due(102_000).is_none());
+    }
+
+    #[test]
+    fn a_global_born_within_the_lateness_still_takes_the_interval_just_over() {
+        assert_eq!(intervals(101).file(101_000, Some(stamp(100))).1, Filed::Timely);
+    }
+
+    #[test]
+    fn a_late_value_joins_the_oldest_unpublished_interval() {
+        let mut intervals = intervals(95);
+        intervals.due(102_000).expect("interval 100 is published");
+        assert_eq!(intervals.file(103_000, Some(stamp(100))).1, Filed::Late);
+        assert_eq!(intervals.tables.keys().copied().collect::<Vec<_>>(), [110_000]);
+    }
+
+    #[test]
+    fn a_stamp_more_than_one_interval_ahead_is_filed_as_now() {
+        let mut intervals = intervals(95);
+        assert_eq!(intervals.file(95_000, Some(stamp(110))).1, Filed::Timely);
+        assert_eq!(intervals.file(95_000, Some(stamp(120))).1, Filed::Skewed);
+        assert_eq!(intervals.tables.keys().copied().collect::<Vec<_>>(), [100_000, 110_000]);
+    }
+
+    #[test]
+    fn a_sleeping_clock_publishes_every_interval_in_order() {
+        let mut intervals = intervals(95);
+        let published: Vec<i64> =
+            std::iter::from_fn(|| intervals.due(125_000)).map(|(stamp, _)| stamp.timestamp()).collect();
+        assert_eq!(published, [100, 110, 120]);
+    }
+
+    #[test]
+    fn an_unaligned_instance_does_not_read_stamps() {
+        let mut intervals = Intervals::new(95_000, TEN, Duration::ZERO, false);
+        assert_eq!(intervals.file(95_000, Some(stamp(500))).1, Filed::Timely);
+        assert_eq!(intervals.tables.keys().copied().collect::<Vec<_>>(), [100_000]);
+    }
+}

@@ -1,0 +1,137 @@
+//! Who the members are: a watch of a Service's EndpointSlices.
+//!
+//! A watch, never a poll: what it costs the API server does not grow with how soon we want to know.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::{
+    Api, Client,
+    runtime::{WatchStreamExt as _, watcher},
+};
+use veneur_ring::Member;
+
+use crate::router::Router;
+
+/// How long one watch call lasts. A connection that died in silence is noticed this much and 5 s later.
+const WATCH_SECONDS: u32 = 30;
+
+/// A Service whose EndpointSlices list the members.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Service {
+    pub namespace: String,
+    pub name: String,
+    /// Name of the port; slices may carry different numbers for it.
+    pub port: String,
+}
+
+/// Members and when the slices that list them were last written, in Unix milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// Time of the newest write, the same for every proxy that reads it.
+    pub written_ms: u64,
+    /// The members.
+    pub members: Vec<Member>,
+}
+
+/// Feeds `router` the membership of `service`, for ever. A lost API server leaves the last membership in force.
+pub async fn follow(client: Client, service: &Service, router: &Arc<Router>) {
+    let slices: Api<EndpointSlice> = Api::namespaced(client, &service.namespace);
+    let config = watcher::Config::default()
+        .labels(&format!("kubernetes.io/service-name={}", service.name))
+        .timeout(WATCH_SECONDS);
+    let events = watcher(slices, config).default_backoff();
+    track(events, &service.port, |membership| router.change(membership.written_ms, membership.members)).await;
+}
+
+async fn track(
+    events: impl Stream<Item = Result<watcher::Event<EndpointSlice>, watcher::Error>>,
+    port: &str,
+    mut on: impl FnMut(Membership),
+) {
+    let mut slices: BTreeMap<String, EndpointSlice> = BTreeMap::new();
+    let mut listed: BTreeMap<String, EndpointSlice> = BTreeMap::new();
+    let mut known = BTreeSet::new();
+    let mut failing = false;
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::Init) => listed.clear(),
+            Ok(watcher::Event::InitApply(slice)) => {
+                listed.insert(name(&slice), slice);
+                continue;
+            }
+            Ok(watcher::Event::InitDone) => slices = std::mem::take(&mut listed),
+            Ok(watcher::Event::Apply(slice)) => {
+                slices.insert(name(&slice), slice);
+            }
+            Ok(watcher::Event::Delete(slice)) => {
+                slices.remove(&name(&slice));
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    let problem = crate::client::chain(&error);
+                    tracing::warn!(problem, "EndpointSlices cannot be watched: the ring stays as it is");
+                }
+                continue;
+            }
+        }
+        if std::mem::replace(&mut failing, false) {
+            tracing::info!("EndpointSlices are watched again");
+        }
+        if listed.is_empty() {
+            let membership = membership(slices.values(), port, &known);
+            known = membership.members.iter().map(|member| member.name.clone()).collect();
+            on(membership);
+        }
+    }
+}
+
+/// The members that slices list: the ready ones, and those briefly not ready that were members before. A terminating
+/// endpoint is none, whatever it can still serve.
+pub fn membership<'a>(
+    slices: impl Iterator<Item = &'a EndpointSlice>,
+    port: &str,
+    known: &BTreeSet<String>,
+) -> Membership {
+    let mut written_ms = 0;
+    let mut members = BTreeMap::new();
+    for slice in slices {
+        written_ms = written_ms.max(written(slice));
+        let ports = slice.ports.iter().flatten();
+        let Some(number) = ports.filter(|slice_port| slice_port.name.as_deref() == Some(port)).find_map(|p| p.port)
+        else {
+            continue;
+        };
+        for endpoint in slice.endpoints.iter().flatten() {
+            let Some(address) = endpoint.addresses.first() else {
+                continue;
+            };
+            let name = endpoint.target_ref.as_ref().and_then(|pod| pod.name.clone()).unwrap_or_else(|| address.clone());
+            let conditions = endpoint.conditions.clone().unwrap_or_default();
+            let terminating = conditions.terminating.unwrap_or(false);
+            let ready = conditions.ready.unwrap_or(true) || known.contains(&name);
+            if ready && !terminating {
+                let address =
+                    if address.contains(':') { format!("[{address}]:{number}") } else { format!("{address}:{number}") };
+                members.entry(name.clone()).or_insert(Member { name, address });
+            }
+        }
+    }
+    Membership { written_ms, members: members.into_values().collect() }
+}
+
+fn written(slice: &EndpointSlice) -> u64 {
+    let times = slice.metadata.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref());
+    let newest = times.map(|time| time.0.as_millisecond()).max();
+    newest.and_then(|ms| u64::try_from(ms).ok()).unwrap_or_default()
+}
+
+fn name(slice: &EndpointSlice) -> String {
+    slice.metadata.name.clone().unwrap_or_default()
+}

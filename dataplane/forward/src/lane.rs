@@ -1,0 +1,174 @@
+//! The way to one peer: a bounded queue and the task that empties it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{
+    Account, Batch,
+    client::{Client, Outcome, Sent},
+};
+
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+/// How much a lane may hold, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes; beyond, the oldest batches are dropped.
+    pub max_bytes: usize,
+    /// Age of a batch.
+    pub max_age: Duration,
+}
+
+/// Hands batches to one peer. Offering never waits: a slow peer delays nobody but itself.
+#[derive(Debug, Clone)]
+pub struct Lane {
+    queue: Arc<Queue>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    address: String,
+    limits: Limits,
+    account: Arc<Account>,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<(Batch, Instant)>,
+    bytes: usize,
+    closed: bool,
+}
+
+impl Lane {
+    /// A lane to `host:port`. Nothing is delivered until [`run`](Self::run) is polled.
+    pub fn new(address: impl Into<String>, limits: Limits, account: Arc<Account>) -> Self {
+        let address = address.into();
+        Self { queue: Arc::new(Queue { address, limits, account, state: Mutex::default(), changed: Notify::new() }) }
+    }
+
+    /// Queues a batch whose metrics are on the ledger as held; drops the oldest beyond the limit.
+    pub fn offer(&self, batch: Batch) {
+        let mut state = self.queue.lock();
+        state.bytes += batch.bytes();
+        state.waiting.push_back((batch, Instant::now()));
+        let mut dropped = 0;
+        while state.bytes > self.queue.limits.max_bytes
+            && let Some((oldest, _)) = state.waiting.pop_front()
+        {
+            state.bytes -= oldest.bytes();
+            dropped += oldest.len();
+        }
+        drop(state);
+        if dropped > 0 {
+            self.queue.account.record(|ledger| ledger.drop_held("queue_full", dropped));
+        }
+        self.queue.changed.notify_one();
+    }
+
+    /// Batches and bytes waiting.
+    pub fn waiting(&self) -> (usize, usize) {
+        let state = self.queue.lock();
+        (state.waiting.len(), state.bytes)
+    }
+
+    /// Lets [`run`](Self::run) end once everything that waits is delivered.
+    pub fn close(&self) {
+        self.queue.lock().closed = true;
+        self.queue.changed.notify_one();
+    }
+
+    /// Drops what still waits, when there is no time left to deliver it.
+    pub fn abandon(&self) {
+        let dropped = {
+            let mut state = self.queue.lock();
+            state.bytes = 0;
+            state.waiting.drain(..).map(|(batch, _)| batch.len()).sum()
+        };
+        self.queue.account.record(|ledger| ledger.drop_held("shutdown", dropped));
+    }
+
+    /// Delivers until closed and empty.
+    pub async fn run(self) {
+        let queue = &self.queue;
+        let mut client = Client::new(&queue.address);
+        let mut retry = FIRST_RETRY;
+        let mut failing = false;
+        while let Some((batch, since)) = queue.next().await {
+            let Sent { unsendable, outcome } = client.send(batch).await;
+            queue.account.record(|ledger| ledger.drop_held("peer_cannot_carry", unsendable));
+            match outcome {
+                Outcome::Acknowledged(metrics) => {
+                    if std::mem::replace(&mut failing, false) {
+                        tracing::info!(peer = queue.address, "Peer answers again");
+                    }
+                    retry = FIRST_RETRY;
+                    queue.account.record(|ledger| {
+                        ledger.held -= metrics;
+                        ledger.acknowledged += metrics;
+                    });
+                }
+                Outcome::NotSent(batch, problem) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(peer = queue.address, problem, "Peer cannot be reached, holding its data");
+                    }
+                    queue.put_back(batch, since);
+                    tokio::time::sleep(retry).await;
+                    retry = (retry * 2).min(LAST_RETRY);
+                }
+                Outcome::Uncertain(metrics, problem) => {
+                    tracing::warn!(peer = queue.address, metrics, problem, "No answer: delivery is uncertain");
+                    queue.account.record(|ledger| {
+                        ledger.held -= metrics;
+                        ledger.uncertain += metrics;
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Queue {
+    /// The oldest batch that is not too old, once there is one; `None` when closed and empty.
+    async fn next(&self) -> Option<(Batch, Instant)> {
+        loop {
+            let changed = self.changed.notified();
+            let mut expired = 0;
+            let (next, closed) = {
+                let mut state = self.lock();
+                let mut next = None;
+                while let Some((batch, since)) = state.waiting.pop_front() {
+                    state.bytes -= batch.bytes();
+                    if since.elapsed() <= self.limits.max_age {
+                        next = Some((batch, since));
+                        break;
+                    }
+                    expired += batch.len();
+                }
+                (next, state.closed)
+            };
+            self.account.record(|ledger| ledger.drop_held("expired", expired));
+            if next.is_some() || closed {
+                return next;
+            }
+            changed.await;
+        }
+    }
+
+    fn put_back(&self, batch: Batch, since: Instant) {
+        let mut state = self.lock();
+        state.bytes += batch.bytes();
+        state.waiting.push_front((batch, since));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

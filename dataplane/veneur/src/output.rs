@@ -1,0 +1,105 @@
+//! Where a flush goes: partials to the next tier, points there or to this instance's own sinks.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use veneur_aggregate::Flush;
+use veneur_forward::{Account, Batch, Facts, lane::Lane};
+use veneur_metric::{Point, Stamp, Tags};
+use veneur_sinks::Delivery;
+use veneur_wire::{encode_partial, encode_point, metricpb::Metric};
+
+/// The ways out of an instance.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// Name of this instance: sender of its batches, origin of its points.
+    pub(crate) name: String,
+    /// To the next tier.
+    pub(crate) lane: Option<Lane>,
+    /// Whether points take that way too.
+    pub(crate) forward_points: bool,
+    /// To backends.
+    pub(crate) sinks: Vec<Delivery>,
+    /// The ledger of everything but what is in the sinks' own.
+    pub(crate) account: Arc<Account>,
+    sequence: AtomicU64,
+}
+
+impl Output {
+    pub(crate) fn new(
+        name: String,
+        lane: Option<Lane>,
+        forward_points: bool,
+        sinks: Vec<Delivery>,
+        account: Arc<Account>,
+    ) -> Self {
+        Self { name, lane, forward_points, sinks, account, sequence: AtomicU64::new(0) }
+    }
+
+    /// Sends one interval's flush on its ways. `stamp` is the interval it was flushed in.
+    pub(crate) fn send(&self, flush: Flush, stamp: Stamp) {
+        let Flush { points, partials } = flush;
+        if let Some(lane) = &self.lane {
+            self.offer(lane, partials.into_iter().map(encode_partial), || self.next_facts());
+        }
+        match &self.lane {
+            Some(lane) if self.forward_points => {
+                let points = points.into_iter().map(|point| encode_point(self.with_origin(point), stamp));
+                self.offer(lane, points, || self.next_facts());
+            }
+            _ => {
+                let count = points.len() as u64;
+                if self.sinks.is_empty() {
+                    self.account.record(|ledger| {
+                        ledger.produced += count;
+                        ledger.drop_new("no_sink", count);
+                    });
+                }
+                self.publish(&points);
+            }
+        }
+    }
+
+    /// Hands points to every sink.
+    pub(crate) fn publish(&self, points: &[Point]) {
+        for sink in &self.sinks {
+            sink.offer(points.to_vec());
+        }
+    }
+
+    /// Delivers what is held, for as long as `budget` lasts. What is left is dropped and counted.
+    pub(crate) async fn drain(&self, budget: Duration) {
+        let deadline = tokio::time::Instant::now() + budget;
+        for sink in &self.sinks {
+            sink.drain(deadline).await;
+        }
+    }
+
+    fn offer(&self, lane: &Lane, metrics: impl Iterator<Item = Metric>, facts: impl FnMut() -> Facts) {
+        for batch in Batch::split(metrics, facts) {
+            self.account.record(|ledger| {
+                ledger.produced += batch.len();
+                ledger.held += batch.len();
+            });
+            lane.offer(batch);
+        }
+    }
+
+    fn next_facts(&self) -> Facts {
+        Facts { sender: self.name.clone(), sequence: self.sequence.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// A point of this instance's own, told apart from the same series of others: `host:` names the instance, or
+    /// `pod:` where the application already says `host:`.
+    fn with_origin(&self, point: Point) -> Point {
+        let key = if point.tags.value("host").is_some() { "pod" } else { "host" };
+        let origin = format!("{key}:{}", self.name);
+        let tags = Tags::new(point.tags.iter().chain([origin.as_str()]));
+        Point { tags, ..point }
+    }
+}

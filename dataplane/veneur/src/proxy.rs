@@ -1,0 +1,146 @@
+//! A proxy: import, ring, a lane to each member.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use serde_json::json;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use veneur_config::Proxy;
+use veneur_forward::{Account, Ledger, discovery, lane::Limits, router::Router};
+use veneur_ring::Member;
+
+use crate::{
+    admin::{self, View},
+    clock, settings,
+    telemetry::Snapshot,
+};
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Running {
+    /// Where partials and points are imported.
+    pub grpc: SocketAddr,
+    /// Where the admin port listens.
+    pub http: Option<SocketAddr>,
+    router: Arc<Router>,
+    account: Arc<Account>,
+    shutdown_timeout: Duration,
+    importing: CancellationToken,
+    serving: CancellationToken,
+    importer: JoinSet<anyhow::Result<()>>,
+    tasks: JoinSet<anyhow::Result<()>>,
+}
+
+/// Starts a proxy: every socket is bound when this returns.
+pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
+    let account = Arc::new(Account::default());
+    let limits = Limits { max_bytes: config.buffer_max_bytes, max_age: config.buffer_max_age.0 };
+    let router = Arc::new(Router::new(settings::machine(), config.interval.0, limits, Arc::clone(&account)));
+    let (importing, serving) = (CancellationToken::new(), CancellationToken::new());
+    let mut tasks = JoinSet::new();
+
+    if let Some(endpoints) = &config.endpoints {
+        let service = discovery::Service {
+            namespace: endpoints.namespace.clone(),
+            name: endpoints.service.clone(),
+            port: endpoints.port.clone(),
+        };
+        let client = kube::Client::try_default().await.context("cannot reach the Kubernetes API to find members")?;
+        let router = Arc::clone(&router);
+        tasks.spawn(async move {
+            discovery::follow(client, &service, &router).await;
+            Ok(())
+        });
+    } else {
+        let members =
+            config.forward_addresses.iter().map(|address| Member { name: address.clone(), address: address.clone() });
+        router.change(0, members.collect());
+    }
+    tasks.spawn({
+        let (router, stop) = (Arc::clone(&router), serving.clone());
+        async move {
+            router.tend(stop).await;
+            Ok(())
+        }
+    });
+
+    let listener = TcpListener::bind(&config.grpc_address)
+        .await
+        .with_context(|| format!("cannot import on grpc_address {}", config.grpc_address))?;
+    let grpc = listener.local_addr()?;
+    let mut importer = JoinSet::new();
+    importer.spawn({
+        let (router, stop) = (Arc::clone(&router), importing.clone().cancelled_owned());
+        async move { veneur_forward::import::serve(listener, router, stop).await.context("the import server failed") }
+    });
+
+    let mut http = None;
+    if !config.http_address.is_empty() {
+        let view =
+            ProxyView { router: Arc::clone(&router), account: Arc::clone(&account), interval: config.interval.0 };
+        http = Some(admin::start(&config.http_address, Arc::new(view), serving.clone(), &mut tasks).await?);
+    }
+    tracing::info!(role = "proxy", %grpc, ?http, interval = ?config.interval.0, now_ms = clock::now_ms(), "Running");
+    let shutdown_timeout = config.shutdown_timeout.0;
+    Ok(Running { grpc, http, router, account, shutdown_timeout, importing, serving, importer, tasks })
+}
+
+impl Running {
+    /// Completes when a task ends that should not have; the proxy is then of no use.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        let ended = tokio::select! {
+            ended = self.tasks.join_next() => ended,
+            ended = self.importer.join_next() => ended,
+        };
+        match ended {
+            Some(Ok(Err(error))) => error,
+            Some(Err(panicked)) => anyhow::Error::new(panicked).context("a task panicked"),
+            Some(Ok(Ok(()))) | None => anyhow::anyhow!("a task ended early"),
+        }
+    }
+
+    /// Takes no new connections, answers the calls under way, and delivers what is held, within the configured time. Returns the closing
+    /// ledger.
+    pub async fn stop(mut self) -> Ledger {
+        self.importing.cancel();
+        let half = self.shutdown_timeout / 2;
+        if tokio::time::timeout(half, self.importer.join_next()).await.is_err() {
+            tracing::warn!("Senders keep their connections: closing them");
+            self.importer.shutdown().await;
+        }
+        self.router.drain(half).await;
+        let ledger = self.account.snapshot();
+        tracing::info!(?ledger, "Stopped");
+        self.serving.cancel();
+        self.tasks.shutdown().await;
+        ledger
+    }
+}
+
+/// What the admin port shows of a proxy.
+struct ProxyView {
+    router: Arc<Router>,
+    account: Arc<Account>,
+    interval: Duration,
+}
+
+impl View for ProxyView {
+    fn ready(&self) -> bool {
+        self.router.ready()
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            role: "proxy",
+            ingest: None,
+            forward: self.account.snapshot(),
+            sinks: Vec::new(),
+            ring: Some(self.router.view()),
+        }
+    }
+
+    fn status(&self) -> serde_json::Value {
+        json!({ "interval_seconds": self.interval.as_secs(), "ring": self.router.view() })
+    }
+}

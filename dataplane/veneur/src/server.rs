@@ -1,0 +1,252 @@
+//! A local or a global: listeners, import, intervals, ways out.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use serde_json::json;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use veneur_aggregate::Intervals;
+use veneur_config::{Server, SinkKind};
+use veneur_forward::{
+    Account, Ledger,
+    lane::{Lane, Limits},
+};
+use veneur_metric::Stamp;
+use veneur_sinks::{DatadogSettings, DatadogSink, DebugSink, Delivery};
+
+use crate::{
+    account::IngestAccount,
+    admin::{self, View},
+    clock,
+    flush::{Flusher, LastFlush},
+    import::Merger,
+    listen::{self, Reader},
+    output::Output,
+    settings,
+    telemetry::Snapshot,
+};
+
+/// How much of a stopping instance's time is kept for delivering, after it has published.
+const DELIVERY_SHARE: u32 = 3;
+
+/// Longest time for one request to a sink.
+const SINK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A running local or global.
+#[derive(Debug)]
+pub struct Running {
+    /// Where DogStatsD is read.
+    pub dogstatsd: Vec<SocketAddr>,
+    /// Where partials are imported.
+    pub grpc: Option<SocketAddr>,
+    /// Where the admin port listens.
+    pub http: Option<SocketAddr>,
+    shutdown_timeout: Duration,
+    flusher: Arc<Flusher>,
+    lanes: JoinSet<()>,
+    flushing: CancellationToken,
+    importing: CancellationToken,
+    serving: CancellationToken,
+    tasks: JoinSet<anyhow::Result<()>>,
+}
+
+/// Starts an instance: every socket is bound when this returns.
+pub async fn start(config: &Server) -> anyhow::Result<Running> {
+    let interval = config.interval.0;
+    let aligned = config.synchronize_with_interval;
+    let imports = !config.grpc_address.is_empty();
+    let lateness = if imports { config.lateness() } else { Duration::ZERO };
+    let account = Arc::new(Account::default());
+    let limits = Limits { max_bytes: config.buffer_max_bytes, max_age: config.buffer_max_age.0 };
+
+    let mut lanes = JoinSet::new();
+    let lane = config.forwards().then(|| {
+        let lane = Lane::new(&config.forward_address, limits, Arc::clone(&account));
+        lanes.spawn(lane.clone().run());
+        lane
+    });
+    let sinks = config.metric_sinks.iter().map(|sink| delivery(sink, config)).collect::<anyhow::Result<Vec<_>>>()?;
+    let output =
+        Arc::new(Output::new(config.hostname.clone(), lane, config.forward_points, sinks, Arc::clone(&account)));
+
+    let mut tasks = JoinSet::new();
+    let readers = Arc::new(listen::start(config, &Arc::new(settings::rules(config)), &mut tasks)?);
+    let intervals = Arc::new(Mutex::new(Intervals::new(clock::now_ms(), interval, lateness, aligned)));
+    let (flushing, importing, serving) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+
+    let mut grpc = None;
+    if imports {
+        let listener = TcpListener::bind(&config.grpc_address)
+            .await
+            .with_context(|| format!("cannot import on grpc_address {}", config.grpc_address))?;
+        grpc = Some(listener.local_addr()?);
+        let merger = Arc::new(Merger { intervals: Arc::clone(&intervals), output: Arc::clone(&output) });
+        let stop = importing.clone().cancelled_owned();
+        tasks.spawn(async move {
+            veneur_forward::import::serve(listener, merger, stop).await.context("the import server failed")
+        });
+    }
+
+    let flusher = Arc::new(Flusher {
+        interval,
+        aligned,
+        publishing: settings::publishing(config),
+        readers: Arc::clone(&readers),
+        intervals,
+        output,
+        last: Arc::default(),
+    });
+    tasks.spawn({
+        let (flusher, stop) = (Arc::clone(&flusher), flushing.clone());
+        async move {
+            flusher.run(&stop).await;
+            Ok(())
+        }
+    });
+
+    let mut http = None;
+    if !config.http_address.is_empty() {
+        let view = Arc::new(ServerView { role: role(config), interval, flusher: Arc::clone(&flusher) });
+        http = Some(admin::start(&config.http_address, view, serving.clone(), &mut tasks).await?);
+    }
+    tracing::info!(role = role(config), ?grpc, ?http, interval = ?interval, "Running");
+    Ok(Running {
+        dogstatsd: readers.iter().map(|reader| reader.address).collect(),
+        grpc,
+        http,
+        shutdown_timeout: config.shutdown_timeout.0,
+        flusher,
+        lanes,
+        flushing,
+        importing,
+        serving,
+        tasks,
+    })
+}
+
+impl Running {
+    /// Completes when a task ends that should not have; the instance is then of no use.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        match self.tasks.join_next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Err(panicked)) => anyhow::Error::new(panicked).context("a task panicked"),
+            Some(Ok(Ok(()))) | None => anyhow::anyhow!("a task ended early"),
+        }
+    }
+
+    /// Values found in datagrams so far.
+    pub fn samples_parsed(&self) -> u64 {
+        IngestAccount::total(self.flusher.readers.iter().map(|reader| &*reader.account)).samples.parsed
+    }
+
+    /// Publishes and delivers everything, within the configured time, and returns the closing ledger.
+    ///
+    /// A global first waits for the boundary at which proxies stop naming it the owner of anything, and publishes that
+    /// interval as always; then nothing is left to hand over. A local has nobody to wait for.
+    pub async fn stop(mut self) -> Ledger {
+        let deliver_within = self.shutdown_timeout / DELIVERY_SHARE;
+        let publish_within = self.shutdown_timeout.saturating_sub(deliver_within);
+        if self.grpc.is_some() {
+            let leave = Stamp::under_way(clock::now_ms() + veneur_ring::SETTLE_MS, self.flusher.interval);
+            let last = self.flusher.published(leave.boundary_ms);
+            if tokio::time::timeout(publish_within, last).await.is_err() {
+                tracing::warn!("The next boundary is too far off: publishing what there is");
+            }
+        }
+        self.importing.cancel();
+        self.flushing.cancel();
+        self.flusher.finish().await;
+        let output = &self.flusher.output;
+        if let Some(lane) = &output.lane {
+            lane.close();
+            let delivered =
+                tokio::time::timeout(deliver_within, async { while self.lanes.join_next().await.is_some() {} }).await;
+            if delivered.is_err() {
+                self.lanes.shutdown().await;
+                lane.abandon();
+            }
+        }
+        output.drain(deliver_within).await;
+        let ledger = output.account.snapshot();
+        tracing::info!(?ledger, "Stopped");
+        self.serving.cancel();
+        self.tasks.shutdown().await;
+        ledger
+    }
+}
+
+fn role(config: &Server) -> &'static str {
+    if config.forwards() { "local" } else { "global" }
+}
+
+fn delivery(sink: &veneur_config::Sink, config: &Server) -> anyhow::Result<Delivery> {
+    let limits = veneur_sinks::Limits { max_bytes: config.buffer_max_bytes, max_age: config.buffer_max_age.0 };
+    Ok(match &sink.kind {
+        SinkKind::Debug {} => Delivery::new(DebugSink::new(&sink.name, tokio::io::stdout()), limits),
+        SinkKind::Datadog(datadog) => {
+            let settings = DatadogSettings {
+                api_key: datadog.api_key.clone(),
+                api_hostname: datadog.api_hostname.clone(),
+                flush_max_per_body: datadog.flush_max_per_body,
+                timeout: SINK_TIMEOUT,
+            };
+            Delivery::new(DatadogSink::new(&sink.name, settings)?, limits)
+        }
+    })
+}
+
+/// What the admin port shows of a local or global.
+struct ServerView {
+    role: &'static str,
+    interval: Duration,
+    flusher: Arc<Flusher>,
+}
+
+impl View for ServerView {
+    fn ready(&self) -> bool {
+        true
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let Flusher { readers, output, .. } = &*self.flusher;
+        Snapshot {
+            role: self.role,
+            ingest: Some(IngestAccount::total(readers.iter().map(|reader: &Reader| &*reader.account))),
+            forward: output.account.snapshot(),
+            sinks: output.sinks.iter().map(|sink| (sink.name().to_owned(), sink.ledger())).collect(),
+            ring: None,
+        }
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let last: LastFlush = self.flusher.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let waiting = self.flusher.intervals.lock().unwrap_or_else(PoisonError::into_inner).contexts();
+        let output = &self.flusher.output;
+        json!({
+            "interval_seconds": self.interval.as_secs(),
+            "instance": output.name,
+            "last_flush": last,
+            "unpublished_contexts": waiting,
+            "listeners": self.flusher.readers.iter().map(|reader| json!({
+                "address": reader.address.to_string(),
+                "ledger": *reader.account.lock(),
+            })).collect::<Vec<_>>(),
+            "sinks": output.sinks.iter().map(sink_status).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn sink_status(sink: &Delivery) -> serde_json::Value {
+    let state = sink.state();
+    json!({
+        "name": sink.name(),
+        "consecutive_failures": state.consecutive_failures,
+        "last_error": state.last_error,
+        "seconds_since_success": state.last_success.map(|when| when.elapsed().as_secs()),
+    })
+}

@@ -1,0 +1,132 @@
+//! Configuration from a file or the environment, in the words of the rooms.
+
+use anyhow::Context as _;
+use veneur_aggregate::{Aggregate, Percentile, Publishing, Rules, ScopeRule};
+use veneur_config::{KindName, NameMatch, Parsed, Proxy, ScopeName, Server, SinkKind, Validate};
+use veneur_metric::{Kind, Scope};
+
+/// Reads a variable; a function, so that tests need no process environment.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The variable that carries a sidecar's whole configuration.
+const CONFIG: &str = "VENEUR_CONFIG";
+
+/// A local's or global's configuration: `file`, else `VENEUR_CONFIG`, else defaults; then variables on top.
+pub fn server(file: Option<&str>, environment: Environment<'_>) -> anyhow::Result<Server> {
+    let mut server: Server = load(file, environment)?;
+    if let Some(hostname) = environment("VENEUR_HOSTNAME") {
+        server.hostname = hostname;
+    }
+    if server.hostname.is_empty() {
+        server.hostname = machine();
+    }
+    for sink in &mut server.metric_sinks {
+        if let SinkKind::Datadog(datadog) = &mut sink.kind
+            && let Some(key) = environment(&format!("{}_APIKEY", sink.name.to_uppercase()))
+        {
+            datadog.api_key = key;
+        }
+    }
+    Ok(server)
+}
+
+/// A proxy's configuration, from the same places.
+pub fn proxy(file: Option<&str>, environment: Environment<'_>) -> anyhow::Result<Proxy> {
+    load(file, environment)
+}
+
+fn load<T: serde::de::DeserializeOwned + Validate>(
+    file: Option<&str>,
+    environment: Environment<'_>,
+) -> anyhow::Result<T> {
+    let (origin, text) = match (file, environment(CONFIG)) {
+        (Some(file), _) => {
+            let text = std::fs::read_to_string(file).with_context(|| format!("cannot read configuration {file}"))?;
+            (file.to_owned(), text)
+        }
+        (None, Some(text)) => (CONFIG.to_owned(), text),
+        (None, None) => ("defaults".to_owned(), String::new()),
+    };
+    let Parsed { config, unknown } = veneur_config::parse(&origin, &text)?;
+    if !unknown.is_empty() {
+        tracing::warn!(origin, keys = unknown.join(", "), "Configuration has keys that nothing reads");
+    }
+    Ok(config)
+}
+
+/// The machine's name, as the kernel knows it.
+pub fn machine() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// How contexts are formed.
+pub fn rules(server: &Server) -> Rules {
+    let scopes = server.metric_scopes.iter().map(|rule| {
+        let (prefix, exact) = match &rule.name {
+            NameMatch::Any => (String::new(), false),
+            NameMatch::Prefix(prefix) => (prefix.clone(), false),
+            NameMatch::Exact(name) => (name.clone(), true),
+        };
+        let kinds = rule.types.iter().map(|kind| match kind {
+            KindName::Counter => Kind::Counter,
+            KindName::Gauge => Kind::Gauge,
+            KindName::Histogram => Kind::Histogram,
+            KindName::Timer => Kind::Timer,
+            KindName::Set => Kind::Set,
+        });
+        let scope = match rule.scope {
+            ScopeName::Mixed => Scope::Mixed,
+            ScopeName::Local => Scope::Local,
+            ScopeName::Global => Scope::Global,
+        };
+        ScopeRule { prefix, exact, kinds: kinds.collect(), scope }
+    });
+    Rules { extend_tags: server.extend_tags.clone(), scopes: scopes.collect() }
+}
+
+/// What is published.
+pub fn publishing(server: &Server) -> Publishing {
+    let aggregates = server.aggregates.iter().map(|aggregate| match aggregate {
+        veneur_config::Aggregate::Min => Aggregate::Min,
+        veneur_config::Aggregate::Max => Aggregate::Max,
+        veneur_config::Aggregate::Median => Aggregate::Median,
+        veneur_config::Aggregate::Avg => Aggregate::Avg,
+        veneur_config::Aggregate::Count => Aggregate::Count,
+        veneur_config::Aggregate::Sum => Aggregate::Sum,
+        veneur_config::Aggregate::Hmean => Aggregate::Hmean,
+    });
+    Publishing {
+        forwards: server.forwards(),
+        percentiles: server.percentiles.iter().map(|quantile| Percentile::new(*quantile)).collect(),
+        aggregates: aggregates.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sidecar_reads_its_configuration_from_its_environment() {
+        let environment = |name: &str| match name {
+            "VENEUR_CONFIG" => {
+                Some("interval: 20s\nmetric_sinks: [{name: dd-eu, kind: datadog, config: {}}]".to_owned())
+            }
+            "VENEUR_HOSTNAME" => Some("web-0".to_owned()),
+            "DD-EU_APIKEY" => Some("hunter2".to_owned()),
+            _ => None,
+        };
+        let server = server(None, &environment).expect("valid");
+        assert_eq!((server.interval.0.as_secs(), server.hostname.as_str()), (20, "web-0"));
+        let SinkKind::Datadog(datadog) = &server.metric_sinks[0].kind else { panic!("a datadog sink") };
+        assert_eq!(datadog.api_key, "hunter2");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = server(Some("/nonexistent/veneur.yaml"), &|_| None).expect_err("no such file");
+        let line = format!("{error:#}");
+        assert!(line.starts_with("cannot read configuration /nonexistent/veneur.yaml: No such file"), "{line}");
+    }
+}

@@ -1,0 +1,150 @@
+//! The ledgers as JSON for people and as metrics for Prometheus, from one snapshot.
+
+use std::fmt;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _, text::encode},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+use serde_json::{Value, json};
+use veneur_forward::{Ledger, router::RingView};
+use veneur_sinks::SinkLedger;
+
+use crate::account::Ingest;
+
+/// The ledgers of an instance at one moment. Each was taken under its own lock and closes by itself.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) role: &'static str,
+    pub(crate) ingest: Option<Ingest>,
+    pub(crate) forward: Ledger,
+    pub(crate) sinks: Vec<(String, SinkLedger)>,
+    pub(crate) ring: Option<RingView>,
+}
+
+impl Snapshot {
+    /// Everything that came in and is nowhere, over all ledgers: 0, or there is a defect.
+    fn unaccounted(&self) -> i128 {
+        let samples = self.ingest.as_ref().map_or(0, |ingest| ingest.samples.unaccounted());
+        let sinks: i128 = self.sinks.iter().map(|(_, ledger)| sink_unaccounted(ledger)).sum();
+        samples + self.forward.unaccounted() + sinks
+    }
+
+    /// The `/status` page: `explained` and the ledgers.
+    pub(crate) fn status(&self, explained: Value) -> Value {
+        let mut status = json!({
+            "role": self.role,
+            "version": env!("CARGO_PKG_VERSION"),
+            "unaccounted": self.unaccounted(),
+            "ledgers": {
+                "datagrams": self.ingest.as_ref().map(|ingest| &ingest.datagrams),
+                "samples": self.ingest.as_ref().map(|ingest| &ingest.samples),
+                "forward": self.forward,
+                "sinks": self.sinks.iter().map(|(name, ledger)| (name.clone(), sink_json(ledger))).collect::<serde_json::Map<_, _>>(),
+            },
+        });
+        if let (Value::Object(status), Value::Object(explained)) = (&mut status, explained) {
+            status.extend(explained);
+        }
+        status
+    }
+}
+
+/// The snapshot in the OpenMetrics text format.
+pub(crate) fn prometheus_text(snapshot: Snapshot) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(snapshot));
+    let mut text = String::new();
+    encode(&mut text, &registry).expect("writing to a string cannot fail");
+    text
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page(encoder);
+        if let Some(Ingest { datagrams, samples }) = &self.ingest {
+            page.counter("veneur_datagrams_read", "Datagrams read", datagrams.read)?;
+            let dropped = datagrams.kernel_dropped;
+            page.counter("veneur_datagrams_kernel_dropped", "Datagrams the kernel dropped", dropped)?;
+            page.counter("veneur_samples_parsed", "Values found in datagrams", samples.parsed)?;
+            page.counter("veneur_samples_aggregated", "Values in an interval's table", samples.aggregated)?;
+            let refused: Vec<_> =
+                samples.refused.iter().map(|(reason, count)| ([("reason", *reason)], *count)).collect();
+            page.family("veneur_samples_refused", "Values in no table, by reason", &refused)?;
+        }
+        let Ledger { produced, imported, acknowledged, merged, held, uncertain, dropped, late, skewed } = &self.forward;
+        for (name, help, count) in [
+            ("veneur_forward_produced", "Partials and points made here", produced),
+            ("veneur_forward_imported", "Partials and points read from other instances", imported),
+            ("veneur_forward_acknowledged", "Answered OK by the next tier", acknowledged),
+            ("veneur_forward_merged", "Merged here, or taken over by sinks", merged),
+            ("veneur_forward_uncertain", "Sent, neither answered nor certainly unread", uncertain),
+            ("veneur_forward_late", "Merged into a later interval than their own", late),
+            ("veneur_forward_skewed", "Stamped more than an interval ahead", skewed),
+        ] {
+            page.counter(name, help, *count)?;
+        }
+        page.gauge("veneur_forward_held", "Waiting or on the way", (*held).into())?;
+        let dropped: Vec<_> = dropped.iter().map(|(reason, count)| ([("reason", *reason)], *count)).collect();
+        page.family("veneur_forward_dropped", "Lost here, by reason", &dropped)?;
+        for (name, help, count) in sink_counts() {
+            let rows: Vec<_> =
+                self.sinks.iter().map(|(sink, ledger)| ([("sink", sink.as_str())], count(ledger))).collect();
+            page.family(name, help, &rows)?;
+        }
+        let lost: Vec<_> = self
+            .sinks
+            .iter()
+            .flat_map(|(sink, ledger)| {
+                ledger.dropped.iter().map(|(reason, count)| ([("sink", sink.as_str()), ("reason", *reason)], *count))
+            })
+            .collect();
+        page.family("veneur_sink_dropped", "Points lost on the way to a sink, by reason", &lost)?;
+        page.gauge("veneur_unaccounted", "What came in and is nowhere: 0, or a defect", self.unaccounted())
+    }
+}
+
+type SinkCount = (&'static str, &'static str, fn(&SinkLedger) -> u64);
+
+fn sink_counts() -> [SinkCount; 3] {
+    [
+        ("veneur_sink_produced", "Points offered to a sink", |ledger| ledger.produced),
+        ("veneur_sink_published", "Points a sink has taken", |ledger| ledger.published),
+        ("veneur_sink_held", "Points waiting for a sink", |ledger| ledger.held),
+    ]
+}
+
+fn sink_unaccounted(ledger: &SinkLedger) -> i128 {
+    let SinkLedger { produced, published, held, dropped } = ledger;
+    i128::from(*produced) - i128::from(published + held + dropped.values().sum::<u64>())
+}
+
+fn sink_json(ledger: &SinkLedger) -> Value {
+    let SinkLedger { produced, published, held, dropped } = ledger;
+    json!({ "produced": produced, "published": published, "held": held, "dropped": dropped })
+}
+
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn counter(&mut self, name: &str, help: &str, count: u64) -> fmt::Result {
+        let counter = ConstCounter::new(count);
+        counter.encode(self.0.encode_descriptor(name, help, None, counter.metric_type())?)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, state: i128) -> fmt::Result {
+        let gauge = ConstGauge::new(i64::try_from(state).unwrap_or(i64::MAX));
+        gauge.encode(self.0.encode_descriptor(name, help, None, gauge.metric_type())?)
+    }
+
+    /// One counter a row, told apart by labels.
+    fn family<const N: usize>(&mut self, name: &str, help: &str, rows: &[([(&str, &str); N], u64)]) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, count) in rows {
+            ConstCounter::new(*count).encode(family.encode_family(labels)?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,206 @@
+//! The whole data plane on loopback: locals → proxy → globals → sink, every hop's ledger closed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, task::JoinSet};
+use veneur::{proxy, server};
+use veneur_config::{Datadog, Every, NameMatch, Proxy, ScopeName, ScopeRule, Server, Sink, SinkKind};
+use veneur_intake::{Intake, Received};
+
+/// Longer than any step takes; a test that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Chain {
+    intake: Arc<Intake>,
+    locals: Vec<server::Running>,
+    proxy: proxy::Running,
+    globals: Vec<server::Running>,
+    _intake: JoinSet<std::io::Result<()>>,
+}
+
+async fn chain(locals: usize, globals: usize) -> Chain {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let intake_address = listener.local_addr().expect("bound");
+    let intake = Arc::new(Intake::default());
+    let mut serving = JoinSet::new();
+    serving.spawn(Arc::clone(&intake).serve(listener));
+
+    let tier = Server {
+        interval: Every::seconds(1),
+        synchronize_with_interval: true,
+        http_address: "127.0.0.1:0".into(),
+        percentiles: vec![0.5, 0.99],
+        ..Server::default()
+    };
+    let mut running_globals = Vec::new();
+    for _ in 0..globals {
+        let sink = Datadog {
+            api_key: "key".into(),
+            api_hostname: format!("http://{intake_address}"),
+            ..Datadog::default()
+        };
+        let config = Server {
+            grpc_address: "127.0.0.1:0".into(),
+            metric_sinks: vec![Sink { name: "datadog".into(), kind: SinkKind::Datadog(sink) }],
+            ..tier.clone()
+        };
+        running_globals.push(server::start(&config).await.expect("a global starts"));
+    }
+    let config = Proxy {
+        grpc_address: "127.0.0.1:0".into(),
+        http_address: "127.0.0.1:0".into(),
+        interval: Every::seconds(1),
+        forward_addresses: running_globals.iter().map(|global| global.grpc.expect("imports").to_string()).collect(),
+        ..Proxy::default()
+    };
+    let proxy = proxy::start(&config).await.expect("a proxy starts");
+    let mut running_locals = Vec::new();
+    for index in 0..locals {
+        let config = Server {
+            hostname: format!("pod-{index}"),
+            statsd_listen_addresses: vec!["udp://127.0.0.1:0".into()],
+            forward_address: proxy.grpc.to_string(),
+            forward_points: true,
+            metric_scopes: vec![ScopeRule {
+                name: NameMatch::Prefix("fleet.".into()),
+                types: Vec::new(),
+                scope: ScopeName::Global,
+            }],
+            ..tier.clone()
+        };
+        running_locals.push(server::start(&config).await.expect("a local starts"));
+    }
+    Chain { intake, locals: running_locals, proxy, globals: running_globals, _intake: serving }
+}
+
+fn emit(to: SocketAddr, lines: &str) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+    socket.send_to(lines.as_bytes(), to).expect("loopback takes it");
+}
+
+async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(met) = condition() {
+            return met;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "waited {PATIENCE:?} until {what}");
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn status(http: Option<SocketAddr>) -> serde_json::Value {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(http.expect("has an admin port")).await.expect("connects");
+    stream.write_all(b"GET /status HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.expect("sends");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("answers");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("has a body");
+    serde_json::from_str(body).expect("is JSON")
+}
+
+fn total(received: &[Received], metric: &str) -> f64 {
+    received.iter().filter(|point| point.metric == metric).map(Received::total).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_chain_counts_every_sample_once_and_closes_every_ledger() {
+    let chain = chain(3, 2).await;
+    let mut lines = 0_u64;
+    let mut values = Vec::new();
+    for (index, local) in chain.locals.iter().enumerate() {
+        for burst in 0..40 {
+            let n = index * 40 + burst;
+            emit(
+                local.dogstatsd[0],
+                &format!(
+                    "fleet.requests:1|c|#b:2,a:1\nfleet.requests:2|c|#a:1,b:2\nown.requests:1|c\nown.level:{n}|g\n\
+                     fleet.latency:{n}|ms\nmixed.latency:{n}|ms|@0.5\nusers:user-{}|s\nthis is not a metric\nx:abc|c",
+                    n % 50
+                ),
+            );
+            lines += 9;
+            values.push(f64::from(u32::try_from(n).expect("small")));
+        }
+    }
+    let read = |locals: &[server::Running]| locals.iter().map(server::Running::samples_parsed).sum::<u64>();
+    until("every datagram is read", || (read(&chain.locals) == lines).then_some(())).await;
+
+    // Stopping flushes every tier, in the order of the data.
+    let (mut acknowledged, mut imported) = (0, 0);
+    for local in &chain.locals {
+        let status = status(local.http).await;
+        assert_eq!(status["ledgers"]["datagrams"]["kernel_dropped"], 0);
+        assert_eq!(status["ledgers"]["samples"]["refused"]["missing_pipe"], 40, "{status:#}");
+        assert_eq!(status["ledgers"]["samples"]["refused"]["bad_number"], 40, "{status:#}");
+        assert_eq!(status["ledgers"]["samples"]["aggregated"], 40 * 7);
+        assert_eq!(status["unaccounted"], 0);
+    }
+    for local in chain.locals {
+        acknowledged += local.stop().await.acknowledged;
+    }
+    let at_proxy = chain.proxy.stop().await;
+    assert_eq!(at_proxy.imported, acknowledged, "what locals had answered is on the proxy's ledger");
+    assert_eq!((at_proxy.held, at_proxy.unaccounted()), (0, 0));
+    assert_eq!(at_proxy.acknowledged, at_proxy.imported, "{at_proxy:?}");
+    for global in chain.globals {
+        let ledger = global.stop().await;
+        assert_eq!(ledger.unaccounted(), 0);
+        assert!(ledger.dropped.is_empty(), "{ledger:?}");
+        imported += ledger.imported;
+    }
+    assert_eq!(imported, at_proxy.acknowledged);
+
+    let received = chain.intake.received();
+    assert_eq!(chain.intake.problems(), Vec::<String>::new());
+    assert_exact(&received, "fleet.requests", 360.0);
+    assert_exact(&received, "own.requests", 120.0);
+    assert_exact(&received, "fleet.latency.count", 120.0);
+    assert_exact(&received, "mixed.latency.count", 240.0);
+    let hosts: BTreeSet<_> =
+        received.iter().filter(|point| point.metric == "own.requests").map(|point| point.host.as_deref()).collect();
+    assert_eq!(hosts, [Some("pod-0"), Some("pod-1"), Some("pod-2")].into());
+    let by_pod = received.iter().filter(|point| point.metric.ends_with("percentile") && point.host.is_some());
+    assert_eq!(by_pod.count(), 0, "no pod publishes a percentile");
+
+    // What a global publishes, it alone publishes: one sender for each series and interval.
+    let mut owners: BTreeMap<(String, Vec<String>, i64), usize> = BTreeMap::new();
+    for point in received.iter().filter(|point| point.host.is_none()) {
+        *owners.entry((point.metric.clone(), point.tags.clone(), point.timestamp)).or_default() += 1;
+    }
+    assert!(!owners.is_empty());
+    for (series, times) in owners {
+        assert_eq!(times, 1, "{series:?}");
+    }
+    // The set spans at most two intervals, each with its own estimate of at most 50 members.
+    let users = received.iter().filter(|point| point.metric == "users").map(|point| point.value).fold(0.0, f64::max);
+    assert!((17.0..=50.0).contains(&users), "{users}");
+}
+
+fn assert_exact(received: &[Received], metric: &str, expected: f64) {
+    let sum = total(received, metric);
+    assert!((sum - expected).abs() < 1e-6, "{metric}: {sum} instead of {expected}: {received:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interval_is_out_one_lateness_after_its_boundary() {
+    let chain = chain(1, 1).await;
+    // Early in an interval, so that the boundary that ends it is known.
+    until("an interval is young", || (veneur::clock::now_ms() % 1_000 < 300).then_some(())).await;
+    let boundary_ms = (veneur::clock::now_ms() / 1_000 + 1) * 1_000;
+    emit(chain.locals[0].dogstatsd[0], "fleet.latency:7|ms");
+    let point = until("the percentile is published", || {
+        chain.intake.received().into_iter().find(|point| point.metric == "fleet.latency.99percentile")
+    })
+    .await;
+    assert_eq!(point.timestamp, i64::try_from(boundary_ms / 1_000).expect("now"));
+    let after = point.at_ms.saturating_sub(boundary_ms);
+    // Lateness is a quarter of the interval; the rest is slack for a busy machine.
+    assert!((250..900).contains(&after), "out {after} ms after its boundary");
+}

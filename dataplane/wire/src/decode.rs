@@ -1,0 +1,168 @@
+//! Messages to values, or a reason.
+
+use veneur_metric::{Context, Kind, Partial, PartialValue, Point, PointKind, Scope, Stamp, Tags};
+use veneur_sketch::{Centroid, DigestError, HllError, HyperLogLog, TDigest};
+
+use crate::{
+    metricpb::{self, Metric, metric::Value},
+    tdigest::MergingDigestData,
+};
+
+/// Longest interval a stamp may name, a day: anything above is a mistake, and arithmetic on it would be one too.
+const LONGEST_INTERVAL_MS: u64 = 86_400_000;
+
+/// Latest boundary a stamp may name (the year 9999), so that sums of boundaries and intervals stay far from overflow.
+const LATEST_BOUNDARY_MS: u64 = 253_402_300_799_000;
+
+/// What a message carries.
+#[derive(Debug)]
+pub enum Item {
+    /// A value to merge.
+    Partial(Partial),
+    /// A finished point of its sender, and the interval it was flushed in.
+    Point(Point, Stamp),
+}
+
+/// Why a message carries nothing usable. It is refused alone; its neighbours are not touched.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Refused {
+    /// No name.
+    #[error("the metric has no name")]
+    NoName,
+    /// No value.
+    #[error("the metric has no value")]
+    NoValue,
+    /// A type or scope number that is none of the protocol's.
+    #[error("unknown {0} {1}")]
+    UnknownEnum(&'static str, i32),
+    /// The value is not one of the type.
+    #[error("the value is not one of a {0}")]
+    TypeMismatch(Kind),
+    /// A local context, which never travels.
+    #[error("a local metric is published where it was sampled and cannot be imported")]
+    LocalScope,
+    /// NaN or infinite.
+    #[error("the value is not finite")]
+    NotFinite,
+    /// A stamp that names no interval.
+    #[error("the stamp {0} ms + {1} ms names no interval")]
+    BadStamp(u64, u64),
+    /// A finished point without a stamp or time.
+    #[error("a pass-through point needs a stamp and a timestamp")]
+    Unstamped,
+    /// The digest contradicts itself.
+    #[error("digest refused")]
+    Digest(#[from] DigestError),
+    /// The set's registers cannot be read.
+    #[error("set refused")]
+    Set(#[from] HllError),
+    /// A saturated register that is out of range.
+    #[error("saturated register {0:#x} is out of range")]
+    BadRegister(u32),
+}
+
+impl Refused {
+    /// The label under which the ledger counts it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NoName | Self::NoValue => "incomplete",
+            Self::UnknownEnum(..) | Self::TypeMismatch(_) => "type_mismatch",
+            Self::LocalScope => "local_scope",
+            Self::NotFinite => "not_finite",
+            Self::BadStamp(..) | Self::Unstamped => "bad_stamp",
+            Self::Digest(_) => "bad_digest",
+            Self::Set(_) | Self::BadRegister(_) => "bad_set",
+        }
+    }
+}
+
+/// Reads a message, checking everything in it.
+pub fn decode(metric: &Metric) -> Result<Item, Refused> {
+    let kind = kind(metric.r#type)?;
+    let scope = scope(metric.scope)?;
+    if metric.name.is_empty() {
+        return Err(Refused::NoName);
+    }
+    let stamp = metric.stamp.as_ref().map(stamp).transpose()?;
+    let tags = Tags::new(metric.tags.iter().map(String::as_str));
+    let name = metric.name.as_str().into();
+    let value = metric.value.as_ref().ok_or(Refused::NoValue)?;
+
+    if metric.pass_through {
+        let stamp = stamp.filter(|_| metric.timestamp > 0).ok_or(Refused::Unstamped)?;
+        let (kind, value) = match (kind, value) {
+            (Kind::Counter, Value::Counter(counter)) => {
+                (PointKind::Count, metric.exact_counter.unwrap_or(counter.value as f64))
+            }
+            (Kind::Gauge, Value::Gauge(gauge)) => (PointKind::Gauge, gauge.value),
+            _ => return Err(Refused::TypeMismatch(kind)),
+        };
+        let value = finite(value)?;
+        let point = Point { name, tags, kind, value, timestamp: metric.timestamp, interval: stamp.interval() };
+        return Ok(Item::Point(point, stamp));
+    }
+
+    if scope == Scope::Local {
+        return Err(Refused::LocalScope);
+    }
+    let value = match (kind, value) {
+        (Kind::Counter, Value::Counter(counter)) => {
+            PartialValue::Counter(finite(metric.exact_counter.unwrap_or(counter.value as f64))?)
+        }
+        (Kind::Gauge, Value::Gauge(gauge)) => PartialValue::Gauge(finite(gauge.value)?),
+        (Kind::Histogram | Kind::Timer, Value::Histogram(histogram)) => {
+            PartialValue::Digest(digest(histogram.t_digest.as_ref().ok_or(Refused::NoValue)?)?)
+        }
+        (Kind::Set, Value::Set(set)) => PartialValue::Set(registers(&set.hyper_log_log, &metric.saturated_registers)?),
+        _ => return Err(Refused::TypeMismatch(kind)),
+    };
+    Ok(Item::Partial(Partial { context: Context { name, tags, kind, scope }, value, stamp }))
+}
+
+fn digest(data: &MergingDigestData) -> Result<TDigest, Refused> {
+    let centroids =
+        data.main_centroids.iter().map(|centroid| Centroid { mean: centroid.mean, weight: centroid.weight }).collect();
+    Ok(TDigest::from_centroids(centroids, data.min, data.max, data.reciprocal_sum)?)
+}
+
+fn registers(payload: &[u8], saturated: &[u32]) -> Result<HyperLogLog, Refused> {
+    let mut set = HyperLogLog::decode(payload)?;
+    for pair in saturated {
+        let register = u16::try_from(pair >> 8).map_err(|_| Refused::BadRegister(*pair))?;
+        if !set.raise(register, pair.to_le_bytes()[0]) {
+            return Err(Refused::BadRegister(*pair));
+        }
+    }
+    Ok(set)
+}
+
+fn stamp(stamp: &metricpb::Stamp) -> Result<Stamp, Refused> {
+    let &metricpb::Stamp { boundary_ms, interval_ms } = stamp;
+    let whole_seconds = (1_000..=LONGEST_INTERVAL_MS).contains(&interval_ms) && interval_ms.is_multiple_of(1_000);
+    if !whole_seconds || boundary_ms > LATEST_BOUNDARY_MS {
+        return Err(Refused::BadStamp(boundary_ms, interval_ms));
+    }
+    Ok(Stamp { boundary_ms, interval_ms })
+}
+
+fn finite(value: f64) -> Result<f64, Refused> {
+    if value.is_finite() { Ok(value) } else { Err(Refused::NotFinite) }
+}
+
+fn kind(number: i32) -> Result<Kind, Refused> {
+    Ok(match metricpb::Type::try_from(number).map_err(|_| Refused::UnknownEnum("type", number))? {
+        metricpb::Type::Counter => Kind::Counter,
+        metricpb::Type::Gauge => Kind::Gauge,
+        metricpb::Type::Histogram => Kind::Histogram,
+        metricpb::Type::Set => Kind::Set,
+        metricpb::Type::Timer => Kind::Timer,
+    })
+}
+
+fn scope(number: i32) -> Result<Scope, Refused> {
+    Ok(match metricpb::Scope::try_from(number).map_err(|_| Refused::UnknownEnum("scope", number))? {
+        metricpb::Scope::Mixed => Scope::Mixed,
+        metricpb::Scope::Local => Scope::Local,
+        metricpb::Scope::Global => Scope::Global,
+    })
+}

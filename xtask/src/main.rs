@@ -1,0 +1,92 @@
+//! Developer commands of this repository, run as `cargo xtask COMMAND`.
+
+mod cluster;
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use cluster::progress::Progress;
+use cluster::{Cluster, Name};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Start a real one-node Kubernetes in a network namespace of its own, or find it running.
+    Up(Which),
+    /// Stop the cluster and remove everything it left on this machine, the cache of built parts excepted.
+    Down(Which),
+    /// Load the images of an OCI archive into the cluster's node.
+    Load(Archive),
+    /// Run kubectl against the cluster: `cargo xtask kubectl get pods -A`.
+    Kubectl(Passed),
+    /// Run helm against the cluster: `cargo xtask helm list -A`.
+    Helm(Passed),
+}
+
+#[derive(Args)]
+struct Which {
+    /// The cluster's name; by default one that belongs to this checkout.
+    #[arg(long, value_parser = Name::parse)]
+    name: Option<Name>,
+}
+
+#[derive(Args)]
+struct Archive {
+    #[command(flatten)]
+    which: Which,
+    /// An OCI archive (tar).
+    archive: PathBuf,
+}
+
+#[derive(Args)]
+#[command(disable_help_flag = true)]
+struct Passed {
+    #[command(flatten)]
+    which: Which,
+    /// Everything from the first other word on is passed through.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<OsString>,
+}
+
+impl Which {
+    fn name(self) -> Name {
+        self.name.unwrap_or_else(|| Name::of_workspace("demo"))
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    match task {
+        Task::Up(which) => cluster::start(&which.name(), &Progress::start()).map(drop),
+        Task::Down(which) => Cluster::named(&which.name())?.stop(&Progress::start()),
+        Task::Load(Archive { which, archive }) => Cluster::running(&which.name())?.import_image(&archive),
+        Task::Kubectl(passed) => become_command("kubectl", passed),
+        Task::Helm(passed) => become_command("helm", passed),
+    }
+}
+
+/// Replaces this process by `program`, so that terminal, signals and exit status are the program's own.
+fn become_command(program: &str, passed: Passed) -> anyhow::Result<()> {
+    let mut command = Cluster::running(&passed.which.name())?.command(program, passed.args);
+    let error = command.exec();
+    anyhow::bail!("cannot run {program} in the cluster's network namespace: {error}")
+}
