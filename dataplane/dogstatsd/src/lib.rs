@@ -25,6 +25,7 @@ pub use line::{Skipped, parse_line};
 pub use refused::Refused;
 pub use tags::context_tags;
 
+use memchr::memchr_iter;
 use veneur_metric::Sample;
 
 /// Parses the lines of a datagram, in order. Empty lines are nothing; a bad line does not affect its neighbours.
@@ -40,6 +41,8 @@ use veneur_metric::Sample;
 /// assert_eq!(latencies.len(), 2);
 /// ```
 pub fn parse_datagram<'a>(datagram: &'a [u8], mut on: impl FnMut(Result<Sample<'a>, Refused>)) -> Skipped {
-    let lines = datagram.split(|byte| *byte == b'\n');
+    let mut start = 0;
+    let ends = memchr_iter(b'\n', datagram).chain([datagram.len()]);
+    let lines = ends.map(|end| &datagram[std::mem::replace(&mut start, end + 1)..end]);
     lines.map(|line| parse_line(line.strip_suffix(b"\r").unwrap_or(line), &mut on)).sum()
 }

@@ -112,6 +112,17 @@ fn rate(text: &[u8]) -> Result<f64, Refused> {
 
 /// A finite decimal number. `nan`, `inf` and what overflows are none; what underflows is zero.
 fn number(text: &[u8]) -> Option<f64> {
+    small_integer(text).or_else(|| decimal(text))
+}
+
+/// Most values are counts. Up to 15 digits are exact in an `f64` and need no general parser.
+fn small_integer(text: &[u8]) -> Option<f64> {
+    let digits = |total: u64, byte: &u8| byte.is_ascii_digit().then(|| total * 10 + u64::from(byte - b'0'));
+    let short = !text.is_empty() && text.len() <= 15;
+    short.then(|| text.iter().try_fold(0, digits)).flatten().map(|total| total as f64)
+}
+
+fn decimal(text: &[u8]) -> Option<f64> {
     std::str::from_utf8(text).ok()?.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
@@ -122,6 +133,6 @@ fn first_chunk(text: &[u8]) -> (&[u8], Option<&[u8]>) {
 
 /// What is before and after the first `byte`.
 fn split_at_byte(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
-    let at = text.iter().position(|other| *other == byte)?;
+    let at = memchr::memchr(byte, text)?;
     Some((&text[..at], &text[at + 1..]))
 }

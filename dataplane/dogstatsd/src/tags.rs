@@ -1,5 +1,8 @@
 //! Tags that steer: magic ones set a scope, internal ones name a container.
 
+use std::iter;
+
+use memchr::memchr_iter;
 use veneur_metric::{Scope, Tags};
 
 /// The tags of a context, from the tag section as sent.
@@ -16,12 +19,13 @@ pub fn context_tags(raw: &[u8]) -> Tags {
 
 /// The scope that the first magic tag asks for.
 pub(crate) fn scope(raw: &[u8]) -> Scope {
-    raw.split(|byte| *byte == b',').find_map(magic).unwrap_or_default()
+    let starts = iter::once(0).chain(memchr_iter(b',', raw).map(|comma| comma + 1));
+    starts.map(|start| &raw[start..]).find_map(magic).unwrap_or_default()
 }
 
 /// A tag is magic by its prefix: `veneurglobalonly`, but also `veneurglobalonly:true`.
-fn magic(tag: &[u8]) -> Option<Scope> {
-    let rest = tag.strip_prefix(b"veneur")?;
+fn magic(tag_and_more: &[u8]) -> Option<Scope> {
+    let rest = tag_and_more.strip_prefix(b"veneur")?;
     if rest.starts_with(b"localonly") {
         Some(Scope::Local)
     } else if rest.starts_with(b"globalonly") {

@@ -27,6 +27,7 @@ pub mod router;
     reason = "generated from dataplane/wire/proto by cargo xtask gen"
 )]
 #[path = "gen/forwardrpc.rs"]
+#[rustfmt::skip]
 mod forwardrpc;
 
 pub use account::{Account, Ledger};

@@ -57,7 +57,7 @@ impl Sink for Scripted {
     }
 }
 
-const ROOMY: Limits = Limits { max_bytes: 1 << 20, max_age: Duration::from_secs(60) };
+const ROOMY: Limits = Limits { max_bytes: 1 << 20, max_age: Duration::from_mins(1) };
 
 fn delivery(script: &[Answer], limits: Limits) -> (Delivery, Arc<Backend>) {
     let script = Mutex::new(script.iter().rev().copied().collect());
@@ -85,7 +85,7 @@ async fn settled(delivery: &Delivery) -> SinkLedger {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(Duration::from_secs(600), settled).await.expect("nothing is held for ever");
+    timeout(Duration::from_mins(10), settled).await.expect("nothing is held for ever");
     delivery.ledger()
 }
 

@@ -20,7 +20,7 @@ use veneur_metric::{Point, PointKind, Tags};
 use veneur_sinks::{DatadogSettings, DatadogSink, Delivery, Limits, SendError, Sink};
 
 const KEY: &str = "00c0ffee";
-const LIMITS: Limits = Limits { max_bytes: 1 << 20, max_age: Duration::from_secs(60) };
+const LIMITS: Limits = Limits { max_bytes: 1 << 20, max_age: Duration::from_mins(1) };
 
 /// An intake that answers with these statuses, then 202; and what it was asked.
 struct Intake {

@@ -14,6 +14,7 @@ mod decode;
 mod encode;
 #[expect(missing_docs, clippy::pedantic, reason = "generated from proto/ by cargo xtask gen")]
 #[path = "gen"]
+#[rustfmt::skip]
 mod generated {
     #[path = "forwardrpc.rs"]
     pub mod forwardrpc;

@@ -21,7 +21,7 @@ pub(super) const SENT: Grain = Grain { share: 0.005, kept: 320 };
 const TAIL: f64 = 0.065;
 
 /// Centroids across an edge may weigh this many times less.
-const ACROSS: f64 = 16.0;
+const ACROSS: f64 = 1e9;
 
 /// By mean, then weight: what compares equal is equal, so no sort can tell orders of arrival apart.
 pub(super) fn order(a: &Centroid, b: &Centroid) -> Ordering {
@@ -34,7 +34,7 @@ pub(super) fn fold(centroids: &mut Vec<Centroid>, total: f64, grain: &Grain) -> 
     pass(centroids, total, grain.share, ACROSS);
     let (mut share, mut across) = (grain.share, ACROSS);
     while centroids.len() > grain.kept {
-        if share < grain.share * 1.9 || across <= 1.0 { share *= 1.25; } else { across /= 4.0; }
+        if share < grain.share * 1.9 || across <= 1.0 { share *= 1.25; } else { across = 1.0; }
         pass(centroids, total, share, across);
     }
     centroids.len() < before
@@ -67,7 +67,7 @@ fn pass(centroids: &mut Vec<Centroid>, total: f64, share: f64, across: f64) {
         let joined = if edges[next - 1] {
             start = below + open.weight;
             end = start + stretch(centroids, next);
-            fits(weight, below, total, share / across)
+            fits(weight, below, total, share) && (weight <= 8.2 * first.weight || across <= 1.0)
         } else {
             let scaled = weight / share; let scaled = scaled * scaled * NEAR;
             fits(weight, below, total, share) && (end.is_infinite() || across <= 1.0 ||
