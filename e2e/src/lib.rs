@@ -1,1 +1,17 @@
-//! Cluster tests.
+//! Cluster tests: what users see, on a real Kubernetes, through kubectl.
+//!
+//! `cargo xtask test` starts a cluster, installs the operator from its chart and runs these tests inside the cluster's
+//! network namespace. They need `kubectl` on the path and the images named by `VENEUR_SAMPLE_IMAGE` and
+//! `VENEUR_INTAKE_IMAGE`; against another cluster, set these and `KUBECONFIG` by hand.
+
+#![expect(clippy::panic, reason = "these are the helpers of tests: what is not as it should be ends one")]
+
+mod kubectl;
+mod namespace;
+mod pipeline;
+mod sample;
+
+pub use kubectl::{Refusal, apply, apply_refused, get, kubectl, raw};
+pub use namespace::{Namespace, eventually};
+pub use pipeline::{Fleet, condition, intake, pipeline, secret};
+pub use sample::{Batch, batches, manifest};

@@ -1,0 +1,174 @@
+//! Wrong input gets one clear answer, and its good neighbours are unharmed.
+
+use std::{fs, path::Path, time::Duration};
+
+use serde_json::Value;
+use veneur_e2e::{Namespace, apply, apply_refused, condition, eventually, get, kubectl, raw};
+
+const SOON: Duration = Duration::from_mins(1);
+
+#[test]
+fn each_wrong_pipeline_is_refused_with_its_sentence() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wrong");
+    let mut files: Vec<_> =
+        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file").path()).collect();
+    files.sort();
+    assert!(files.len() >= 7, "{files:?}");
+    for file in files {
+        let manifest = fs::read_to_string(&file).expect("readable");
+        let (first, _) = manifest.split_once('\n').expect("more than a line");
+        let expected = first.strip_prefix("# expect: ").expect("the first line says what is expected");
+        let said = apply_refused(&manifest);
+        assert!(said.contains(expected), "{}: expected {expected:?}, was told: {said}", file.display());
+        assert!(!said.contains("rule evaluation error"), "{}: {said}", file.display());
+    }
+}
+
+#[test]
+fn a_missing_secret_is_named_and_its_arrival_noticed() {
+    let namespace = Namespace::new("secretless");
+    apply(&format!(
+        "apiVersion: veneur.dev/v1alpha1
+kind: VeneurPipeline
+metadata: {{ name: keyless, namespace: {0} }}
+spec:
+  flush: {{ interval: 1s }}
+  proxy: {{ replicas: 1 }}
+  global: {{ replicas: 1 }}
+  sinks:
+    - {{ name: datadog, datadog: {{ url: \"http://intake.{0}.svc\", apiKeySecret: {{ name: absent, key: api-key }} }} }}
+",
+        namespace.0
+    ));
+    let seen = || get(&["-n", &namespace.0, "veneurpipeline", "keyless"]).map_err(|refusal| refusal.0);
+    eventually("the condition names the secret", SOON, || {
+        let available = condition(&seen()?, "GlobalAvailable");
+        let message = available["message"].as_str().unwrap_or_default();
+        let names_it = available["reason"] == "SecretNotFound"
+            && message.contains(&format!("secret \"absent\" not found in namespace {}", namespace.0))
+            && message.contains("sinks[0]");
+        if names_it { Ok(()) } else { Err(available.to_string()) }
+    });
+    let listed = kubectl(&["-n", &namespace.0, "get", "vnr", "keyless"]).expect("listed");
+    assert!(listed.contains("SecretNotFound"), "one glance tells why: {listed}");
+
+    apply(&format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{ name: absent, namespace: {} }}\nstringData: {{ api-key: abc }}\n",
+        namespace.0
+    ));
+    eventually("the pipeline heals by itself", Duration::from_mins(2), || {
+        let pipeline = seen()?;
+        let ready = condition(&pipeline, "Ready");
+        if ready["status"] == "True" { Ok(()) } else { Err(ready.to_string()) }
+    });
+}
+
+#[test]
+fn a_mistyped_pipeline_leaves_the_pod_running_with_the_nearest_name() {
+    let namespace = Namespace::new("mistyped");
+    apply(&small_pipeline(&namespace));
+    // The webhook answers from what the operator has seen.
+    pipeline_is_ready(&namespace);
+    apply(&pod(&namespace, "typo", "smal"));
+    let annotations = eventually("the pod runs", SOON, || running(&namespace, "typo"));
+    let skipped = annotations["veneur.dev/skipped"].as_str().unwrap_or_default();
+    let expected = format!("PipelineNotFound: {0}/smal; did you mean {0}/small?", namespace.0);
+    assert_eq!(skipped, expected, "{annotations:#}");
+    let object = get(&["-n", &namespace.0, "pod", "typo"]).expect("exists");
+    assert_eq!(object["spec"]["initContainers"], Value::Null, "nothing was injected");
+}
+
+#[test]
+fn garbage_among_good_datagrams_is_counted_and_harms_nothing() {
+    let namespace = Namespace::new("garbage");
+    apply(&small_pipeline(&namespace));
+    pipeline_is_ready(&namespace);
+    apply(&pod(&namespace, "app", "small"));
+    eventually("the pod runs", SOON, || running(&namespace, "app"));
+    // 200 good values, each datagram with a bad line beside a good one, and some that are bad as a whole.
+    let script = "
+import os, socket, time
+out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+to = (os.environ['DD_AGENT_HOST'], int(os.environ['DD_DOGSTATSD_PORT']))
+for n in range(100):
+    out.sendto(b'good.count:1|c\\ngood.time:abc|ms\\n\\x00\\xff\\xfe|||\\ngood.gauge:%d|g' % n, to)
+    out.sendto(os.urandom(64).replace(b'\\n', b'').replace(b'|', b''), to)
+    out.sendto(b'x' * 5000, to)
+    time.sleep(0.002)
+";
+    kubectl(&["-n", &namespace.0, "exec", "app", "-c", "app", "--", "python3", "-c", script]).expect("python runs");
+    let path = format!("/api/v1/namespaces/{}/pods/app:8127/proxy/status", namespace.0);
+    let status = eventually("all of it is read", SOON, || {
+        let status = raw(&path).map_err(|refusal| refusal.0)?;
+        let read = status["ledgers"]["datagrams"]["read"].as_u64().unwrap_or_default();
+        if read == 300 { Ok(status) } else { Err(status.to_string()) }
+    });
+    let samples = &status["ledgers"]["samples"];
+    assert_eq!(samples["aggregated"], 200, "{samples:#}");
+    assert_eq!(samples["refused"]["bad_number"], 100, "{samples:#}");
+    assert_eq!(samples["refused"]["too_long"], 100, "{samples:#}");
+    assert_eq!(samples["refused"]["missing_pipe"], 100, "{samples:#}");
+    assert_eq!(samples["parsed"], 600, "{samples:#}");
+    assert_eq!(status["unaccounted"], 0);
+
+    let published = eventually("the good ones are published", SOON, || {
+        let logs = kubectl(&["-n", &namespace.0, "logs", "-l", "veneur.dev/role=global", "--tail=-1"])
+            .map_err(|refusal| refusal.0)?;
+        let points: Vec<Value> = logs.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let counted: f64 = points
+            .iter()
+            .filter(|point| point["name"] == "good.count")
+            .filter_map(|point| point["value"].as_f64())
+            .sum();
+        if (counted - 100.0).abs() < 1e-9 { Ok(points) } else { Err(format!("{counted} of 100")) }
+    });
+    assert!(published.iter().any(|point| point["name"] == "good.gauge"), "{published:?}");
+}
+
+fn small_pipeline(namespace: &Namespace) -> String {
+    format!(
+        "apiVersion: veneur.dev/v1alpha1
+kind: VeneurPipeline
+metadata: {{ name: small, namespace: {} }}
+spec:
+  flush: {{ interval: 1s }}
+  proxy: {{ replicas: 1 }}
+  global: {{ replicas: 1 }}
+  sinks: [{{ name: debug, debug: {{}} }}]
+",
+        namespace.0
+    )
+}
+
+fn pipeline_is_ready(namespace: &Namespace) {
+    eventually("the pipeline is ready", Duration::from_mins(2), || {
+        let pipeline = get(&["-n", &namespace.0, "veneurpipeline", "small"]).map_err(|refusal| refusal.0)?;
+        let ready = condition(&pipeline, "Ready");
+        if ready["status"] == "True" { Ok(()) } else { Err(ready.to_string()) }
+    });
+}
+
+fn pod(namespace: &Namespace, name: &str, inject: &str) -> String {
+    let image = std::env::var("VENEUR_SAMPLE_IMAGE").expect("VENEUR_SAMPLE_IMAGE names the application's image");
+    format!(
+        "apiVersion: v1
+kind: Pod
+metadata: {{ name: {name}, namespace: {}, annotations: {{ veneur.dev/inject: {inject} }} }}
+spec:
+  terminationGracePeriodSeconds: 2
+  containers:
+    - name: app
+      image: {image}
+      imagePullPolicy: IfNotPresent
+      command: [python3, -c, \"import signal; signal.signal(signal.SIGTERM, lambda *_: exit(0)); signal.pause()\"]
+",
+        namespace.0
+    )
+}
+
+/// The annotations of a pod whose containers are all ready.
+fn running(namespace: &Namespace, name: &str) -> Result<Value, String> {
+    let pod = get(&["-n", &namespace.0, "pod", name]).map_err(|refusal| refusal.0)?;
+    let ready = condition(&pod, "Ready");
+    if ready["status"] == "True" { Ok(pod["metadata"]["annotations"].clone()) } else { Err(ready.to_string()) }
+}

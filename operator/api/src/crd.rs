@@ -1,0 +1,60 @@
+//! The `CustomResourceDefinition`, from the types.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+use serde_json::Value;
+
+use crate::VeneurPipeline;
+
+/// The definition as it is installed.
+///
+/// Two things of the derived schema are taken out. `nullable`, which every `Option` gets: with it an explicit `null`
+/// is stored instead of pruned, defaults do not apply and `has()` is true for it. And Kubernetes' own descriptions of
+/// conditions, which explain the API conventions at length.
+///
+/// # Panics
+///
+/// If the types derive no valid definition; then the tests here fail first.
+pub fn crd() -> CustomResourceDefinition {
+    let mut tree = serde_json::to_value(VeneurPipeline::crd()).expect("a definition is plain JSON");
+    strip(&mut tree, "nullable");
+    let conditions = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/conditions/items";
+    if let Some(items) = tree.pointer_mut(conditions) {
+        strip(items, "description");
+    }
+    serde_json::from_value(tree).expect("only optional keys were removed")
+}
+
+/// The definition as YAML: `crds/veneurpipelines.veneur.dev.yaml`.
+///
+/// # Panics
+///
+/// As [`crd`].
+pub fn crd_yaml() -> String {
+    serde_saphyr::to_string(&crd()).expect("a definition is plain YAML")
+}
+
+/// The definition as a template of the chart: kept when the release is uninstalled, left out on request.
+///
+/// # Panics
+///
+/// As [`crd`].
+pub fn chart_crd_yaml() -> String {
+    let mut crd = crd();
+    crd.metadata.annotations.get_or_insert_default().insert("helm.sh/resource-policy".to_owned(), "keep".to_owned());
+    let yaml = serde_saphyr::to_string(&crd).expect("a definition is plain YAML");
+    let inert = yaml.replace("{{", "{{ \"{{\" }}");
+    format!("{{{{- if .Values.crds.enabled }}}}\n{inert}{{{{- end }}}}\n")
+}
+
+/// Removes a keyword of the schema. A property may bear the same name: its value is a schema, never a bool or a text.
+fn strip(tree: &mut Value, keyword: &str) {
+    match tree {
+        Value::Object(members) => {
+            members.retain(|key, value| key != keyword || value.is_object());
+            members.values_mut().for_each(|value| strip(value, keyword));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| strip(item, keyword)),
+        _ => {}
+    }
+}

@@ -1,0 +1,62 @@
+//! The definition in `crds/` is the one these types print, and an API server will take it.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+
+/// Compares a generated file; `UPDATE_GOLDEN=1` writes it.
+fn same(file: &str, printed: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, printed).expect("the file can be written");
+    }
+    let stored = fs::read_to_string(&path).unwrap_or_default();
+    assert!(stored == printed, "{file} is not what the types print: run `cargo xtask gen`");
+}
+
+#[test]
+fn stored_definition_is_the_printed_one() {
+    same("crds/veneurpipelines.veneur.dev.yaml", &veneur_operator_api::crd_yaml());
+}
+
+#[test]
+fn chart_holds_the_printed_definition() {
+    same(
+        "charts/veneur-operator/templates/crds/veneurpipelines.veneur.dev.yaml",
+        &veneur_operator_api::chart_crd_yaml(),
+    );
+}
+
+#[test]
+fn definition_stays_small_enough_for_client_side_apply() {
+    assert!(veneur_operator_api::crd_yaml().len() < 128 * 1024);
+}
+
+#[test]
+fn everything_a_rule_reads_is_bounded_and_every_field_is_documented() {
+    let crd = serde_json::to_value(veneur_operator_api::crd()).expect("plain JSON");
+    let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    walk("spec", spec);
+    assert!(!crd.to_string().contains("nullable"));
+}
+
+fn walk(path: &str, schema: &Value) {
+    assert!(schema["description"].is_string() || path.ends_with(']'), "{path} has no description");
+    match schema["type"].as_str() {
+        Some("array") => {
+            assert!(schema["maxItems"].is_number(), "{path} has no maxItems");
+            walk(&format!("{path}[]"), &schema["items"]);
+        }
+        Some("string") => {
+            assert!(schema["maxLength"].is_number() || schema["enum"].is_array(), "{path} has no maxLength");
+        }
+        Some("object") if schema["additionalProperties"].is_object() => {
+            assert!(schema["maxProperties"].is_number(), "{path} has no maxProperties");
+            walk(&format!("{path}[]"), &schema["additionalProperties"]);
+        }
+        _ => {}
+    }
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        walk(&format!("{path}.{name}"), property);
+    }
+}

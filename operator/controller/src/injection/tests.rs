@@ -1,0 +1,202 @@
+use std::fs;
+
+use serde_json::{Value, json};
+use veneur_config::{NameMatch, Server, parse};
+use veneur_operator_api::VeneurPipeline;
+
+use super::{Outcome, SKIPPED, SkipReason, decide};
+use crate::test_support::{FULL, SMALLEST, defaults, golden, golden_path, pipeline, yaml};
+
+/// `metrics/default`, `metrics/full` and `shop/checkout`.
+fn pipelines() -> Vec<VeneurPipeline> {
+    let mut checkout = pipeline("checkout", SMALLEST);
+    checkout.metadata.namespace = Some("shop".to_owned());
+    vec![pipeline("default", SMALLEST), pipeline("full", FULL), checkout]
+}
+
+fn decided(pod: &Value, namespace: &str) -> Outcome {
+    let pipelines = pipelines();
+    decide(pod, namespace, &pipelines.iter().collect::<Vec<_>>(), &defaults())
+}
+
+fn patched(pod: &Value, outcome: &Outcome) -> Value {
+    let mut after = pod.clone();
+    let patch: json_patch::Patch = serde_json::from_value(outcome.patch().to_json()).expect("a patch");
+    json_patch::patch(&mut after, &patch).expect("a patch that applies");
+    after
+}
+
+fn asking(wish: &str) -> Value {
+    json!({
+        "metadata": {"name": "app", "annotations": {"veneur.dev/inject": wish}},
+        "spec": {"containers": [{"name": "app", "image": "app"}]},
+    })
+}
+
+/// The sidecar's configuration is the data plane's, and a revision is its hash: both checked below, not by bytes.
+fn without_configuration(mut pod: Value) -> Value {
+    for container in pod.pointer_mut("/spec/initContainers").and_then(Value::as_array_mut).into_iter().flatten() {
+        for variable in container.get_mut("env").and_then(Value::as_array_mut).into_iter().flatten() {
+            if variable["name"] == "VENEUR_CONFIG" {
+                variable["value"] = json!("…");
+            }
+        }
+    }
+    if let Some(stamp) = pod.pointer_mut("/metadata/annotations/veneur.dev~1status") {
+        let text = stamp.as_str().expect("text");
+        let revision = text.find("\"revision\":\"").expect("a revision") + "\"revision\":\"".len();
+        *stamp = Value::from(format!("{}…{}", &text[..revision], &text[revision + 16..]));
+    }
+    pod
+}
+
+#[test]
+fn pods_become_the_golden_ones() {
+    let mut seen = 0;
+    for entry in fs::read_dir(golden_path("injection")).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let Some(scenario) = name.strip_suffix(".in.yaml") else { continue };
+        let text = fs::read_to_string(&path).expect("text");
+        let pod: Value = serde_saphyr::from_str(&text).expect("YAML");
+        let after = patched(&pod, &decided(&pod, "shop"));
+        golden(&format!("injection/{scenario}.out.yaml"), &yaml(&without_configuration(after)));
+        seen += 1;
+    }
+    assert!(seen >= 6, "only {seen} scenarios were found");
+}
+
+#[test]
+fn a_wish_is_answered_with_a_pipeline_or_a_reason() {
+    let table = [
+        ("metrics/default", Ok("metrics/default")),
+        ("checkout", Ok("shop/checkout")),
+        ("true", Ok("shop/checkout")),
+        (" TRUE ", Ok("shop/checkout")),
+        ("metrics/defalt", Err("PipelineNotFound: metrics/defalt; did you mean metrics/default?")),
+        ("default", Err("PipelineNotFound: shop/default; did you mean metrics/default?")),
+        (
+            "elsewhere/unlike",
+            Err("PipelineNotFound: elsewhere/unlike; `kubectl get veneurpipelines -A` lists those that exist"),
+        ),
+        (
+            "a/b/c",
+            Err("InvalidAnnotation: veneur.dev/inject=\"a/b/c\" is none of true, false, NAME and NAMESPACE/NAME"),
+        ),
+        ("", Err("InvalidAnnotation: veneur.dev/inject=\"\" is none of true, false, NAME and NAMESPACE/NAME")),
+    ];
+    for (wish, expected) in table {
+        let pod = asking(wish);
+        match (decided(&pod, "shop"), expected) {
+            (Outcome::Injected { pipeline, .. }, Ok(expected)) => assert_eq!(pipeline, expected, "{wish}"),
+            (outcome @ Outcome::Skipped { .. }, Err(expected)) => {
+                assert_eq!(patched(&pod, &outcome)["metadata"]["annotations"][SKIPPED], expected, "{wish}");
+            }
+            (outcome, _) => panic!("{wish}: {outcome:?}"),
+        }
+    }
+}
+
+#[test]
+fn true_means_the_only_pipeline_of_the_namespace() {
+    let reason = |namespace: &str| match decided(&asking("true"), namespace) {
+        Outcome::Skipped { skip, .. } => skip.to_string(),
+        outcome => panic!("{outcome:?}"),
+    };
+    assert_eq!(reason("metrics"), "AmbiguousPipeline: namespace metrics has default, full: name one of them");
+    assert_eq!(
+        reason("elsewhere"),
+        "NoPipeline: namespace elsewhere has no pipeline: name one, as veneur.dev/inject: metrics/default"
+    );
+}
+
+#[test]
+fn who_does_not_ask_is_left_alone() {
+    for wish in ["false", "False"] {
+        assert_eq!(decided(&asking(wish), "shop"), Outcome::Untouched);
+    }
+    assert_eq!(decided(&json!({"metadata": {}, "spec": {"containers": []}}), "shop"), Outcome::Untouched);
+}
+
+#[test]
+fn a_label_asks_too_and_the_annotation_wins() {
+    let mut pod = asking("false");
+    pod["metadata"]["labels"] = json!({"veneur.dev/inject": "true"});
+    assert_eq!(decided(&pod, "shop"), Outcome::Untouched);
+    pod["metadata"]["annotations"] = Value::Null;
+    assert!(matches!(decided(&pod, "shop"), Outcome::Injected { .. }));
+}
+
+#[test]
+fn a_pod_that_cannot_take_a_sidecar_says_why() {
+    let with = |path: &str, value: Value| {
+        let mut pod = asking("true");
+        pod["spec"][path] = value;
+        match decided(&pod, "shop") {
+            Outcome::Skipped { skip, .. } => skip.reason,
+            outcome => panic!("{path}: {outcome:?}"),
+        }
+    };
+    assert_eq!(with("hostNetwork", json!(true)), SkipReason::HostNetworkPortConflict);
+    assert_eq!(with("os", json!({"name": "windows"})), SkipReason::UnsupportedOS);
+    assert_eq!(with("nodeSelector", json!({"kubernetes.io/os": "windows"})), SkipReason::UnsupportedOS);
+    assert_eq!(with("initContainers", json!([{"name": "veneur"}])), SkipReason::AlreadyInjected);
+    let taken = json!([{"name": "statsd", "ports": [{"containerPort": 8125, "protocol": "UDP"}]}]);
+    assert_eq!(with("containers", taken), SkipReason::PortInUse);
+}
+
+#[test]
+fn a_configuration_that_does_not_fit_is_a_reason() {
+    let scopes: Vec<String> =
+        (0..64).map(|i| format!("{{match: {{namePrefix: {}{i}}}, scope: Global}}", "n".repeat(190))).collect();
+    let large = pipeline("large", &format!("{{{SMALLEST}, aggregation: {{scopes: [{}]}}}}", scopes.join(", ")));
+    let Outcome::Skipped { skip, .. } = decide(&asking("metrics/large"), "shop", &[&large], &defaults()) else {
+        panic!("it does not fit")
+    };
+    assert_eq!(skip.reason, SkipReason::ConfigTooLarge);
+}
+
+fn sidecar_config(wish: &str) -> String {
+    let pod = asking(wish);
+    let after = patched(&pod, &decided(&pod, "shop"));
+    after["spec"]["initContainers"][0]["env"][0]["value"].as_str().expect("VENEUR_CONFIG").to_owned()
+}
+
+#[test]
+fn a_sidecar_is_told_what_the_spec_says() {
+    let text = sidecar_config("metrics/full").replace("$$", "$");
+    let parsed = parse::<Server>("VENEUR_CONFIG", &text).expect("a valid configuration");
+    assert!(parsed.unknown.is_empty(), "{:?}", parsed.unknown);
+    let server = parsed.config;
+    assert_eq!(server.forward_address, "full-proxy.metrics.svc:8128");
+    assert!(server.forward_points && server.synchronize_with_interval);
+    assert_eq!(server.extend_tags, ["cluster:eu1", "price:5$"]);
+    assert_eq!(server.metric_scopes[0].name, NameMatch::Prefix("billing.".to_owned()));
+    assert_eq!(server.statsd_listen_addresses[0], "udp://127.0.0.1:8126");
+    assert!(server.metric_sinks.is_empty(), "a sidecar knows no sink and holds no secret");
+}
+
+#[test]
+fn kubernetes_expands_nothing_in_a_configuration() {
+    assert!(sidecar_config("metrics/full").contains("price:5$$"));
+}
+
+#[test]
+fn no_pod_is_given_an_entity_id() {
+    let pod = asking("metrics/default");
+    assert!(!patched(&pod, &decided(&pod, "shop")).to_string().contains("DD_ENTITY_ID"));
+}
+
+#[test]
+fn a_container_added_by_another_webhook_gets_its_environment_on_the_second_look() {
+    let pod = asking("metrics/default");
+    let mut after = patched(&pod, &decided(&pod, "shop"));
+    after["spec"]["containers"].as_array_mut().expect("a list").push(json!({"name": "late"}));
+    after["spec"]["initContainers"].as_array_mut().expect("a list").push(json!({"name": "istio-init"}));
+    let again = patched(&after, &decided(&after, "shop"));
+    assert_eq!(again["spec"]["containers"][1]["env"][0]["name"], "STATSD_ADDR");
+    let order: Vec<&str> =
+        again["spec"]["initContainers"].as_array().expect("a list").iter().filter_map(|c| c["name"].as_str()).collect();
+    assert_eq!(order, ["istio-init", "veneur"]);
+    assert!(decided(&again, "shop").patch().is_empty());
+}

@@ -1,0 +1,25 @@
+//! The operator: what a `VeneurPipeline` asks for becomes objects; what a pod asks for becomes a sidecar.
+//!
+//! A spec walks `validate → build → apply → observe → status` ([`reconcile`]); a pod walks
+//! `choose → decide → patch` ([`injection`]). Everything but `apply`, `observe` and the web server is a pure function of
+//! its arguments. There is no step that reads what a pipeline refers to: the kubelet resolves Secrets, the operator
+//! never sees one outside its own namespace.
+//!
+//! Laws: one bad pipeline delays no other; applying twice writes nothing; a pod is never refused.
+//!
+//! Not here: the resource itself (`veneur-operator-api`), the tiers' configuration keys (`veneur-config`).
+
+pub mod authority;
+pub mod certificate;
+pub mod context;
+pub mod controller;
+pub mod health;
+pub mod injection;
+pub mod labels;
+pub mod pipelines;
+pub mod reconcile;
+pub mod serve;
+pub mod webhook;
+
+#[cfg(test)]
+mod test_support;

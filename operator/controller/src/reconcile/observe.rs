@@ -1,0 +1,110 @@
+//! How a tier is doing, and if badly, the first real cause.
+//!
+//! A Deployment only counts; why a pod does not start is said by the pod. Pods are listed only for a tier that lacks
+//! some. The operator reads no Secret: that one is missing is what the kubelet says.
+
+mod cause;
+
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kube::{Api, Client, api::ListParams};
+use veneur_operator_api::TierStatus;
+
+use super::validate::Validated;
+use crate::labels::{self, Role};
+
+/// A tier as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierReport {
+    /// Counts, for the status.
+    pub status: TierStatus,
+    /// Whether every pod wanted is available.
+    pub available: bool,
+    /// Reason in its condition.
+    pub reason: String,
+    /// Message in its condition.
+    pub message: String,
+}
+
+/// Looks at a tier, and at its pods where the Deployment lacks some.
+pub async fn observe(
+    client: &Client,
+    pipeline: &Validated,
+    role: Role,
+    deployment: &Deployment,
+) -> Result<TierReport, kube::Error> {
+    let pods = if complete(deployment) {
+        Vec::new()
+    } else {
+        let pods: Api<Pod> = Api::namespaced(client.clone(), &pipeline.namespace);
+        pods.list(&ListParams::default().labels(&labels::selector_text(&pipeline.name, role))).await?.items
+    };
+    Ok(report(pipeline, role, deployment, &pods))
+}
+
+/// What the counts and the pods say together. Pure.
+pub fn report(pipeline: &Validated, role: Role, deployment: &Deployment, pods: &[Pod]) -> TierReport {
+    let counts = Counts::of(deployment);
+    let status = TierStatus {
+        summary: format!("{}/{}", counts.ready, counts.desired),
+        desired: counts.desired,
+        ready: counts.ready,
+        updated: counts.updated,
+        image: pipeline.image.clone(),
+        service: labels::import_address(&pipeline.name, &pipeline.namespace, role),
+        selector: labels::selector_text(&pipeline.name, role),
+    };
+    let said = |available, reason: &str, message: String| TierReport {
+        status: status.clone(),
+        available,
+        reason: reason.to_owned(),
+        message,
+    };
+    if complete(deployment) {
+        return said(true, "MinimumReplicasAvailable", format!("{} of {} available", counts.available, counts.desired));
+    }
+    // A cause is reported even while pods of the revision before still serve: the change that was asked for is stuck.
+    if let Some(cause) = cause::first(pipeline, deployment, pods) {
+        return said(false, cause.reason, cause.message);
+    }
+    if counts.current && counts.available >= counts.desired {
+        let message =
+            format!("{} of {} on the newest revision, the others still serve", counts.updated, counts.desired);
+        return said(true, "Progressing", message);
+    }
+    said(false, "Progressing", format!("{} of {} available", counts.available, counts.desired))
+}
+
+struct Counts {
+    desired: i32,
+    ready: i32,
+    updated: i32,
+    available: i32,
+    /// Whether the counts describe the Deployment's newest spec.
+    current: bool,
+}
+
+impl Counts {
+    fn of(deployment: &Deployment) -> Self {
+        let status = deployment.status.as_ref();
+        let count = |field: fn(&k8s_openapi::api::apps::v1::DeploymentStatus) -> Option<i32>| {
+            status.and_then(field).unwrap_or(0)
+        };
+        Self {
+            desired: deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
+            ready: count(|status| status.ready_replicas),
+            updated: count(|status| status.updated_replicas),
+            available: count(|status| status.available_replicas),
+            current: status.and_then(|status| status.observed_generation) >= deployment.metadata.generation
+                && status.is_some(),
+        }
+    }
+}
+
+/// Whether every pod wanted is available and of the newest revision.
+fn complete(deployment: &Deployment) -> bool {
+    let counts = Counts::of(deployment);
+    counts.current && counts.available >= counts.desired && counts.updated >= counts.desired
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use serde_json::{Value, json};
+
+use super::{TierReport, report};
+use crate::{
+    labels::Role,
+    test_support::{FULL, validated},
+};
+
+fn deployment(status: &Value) -> Deployment {
+    let object = json!({
+        "metadata": {"name": "default-global", "generation": 2},
+        "spec": {"replicas": 3, "selector": {}, "template": {}},
+        "status": status,
+    });
+    serde_json::from_value(object).expect("a deployment")
+}
+
+fn pod(name: &str, created: &str, status: &Value) -> Pod {
+    let object = json!({"metadata": {"name": name, "creationTimestamp": created}, "status": status});
+    serde_json::from_value(object).expect("a pod")
+}
+
+fn waiting(reason: &str, message: &str) -> Value {
+    json!({"containerStatuses": [{
+        "name": "veneur", "image": "registry.example/veneur:typo", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"waiting": {"reason": reason, "message": message}},
+    }]})
+}
+
+fn of(status: &Value, pods: &[Pod]) -> TierReport {
+    report(&validated(FULL), Role::Global, &deployment(status), pods)
+}
+
+fn starting() -> Value {
+    json!({"observedGeneration": 2, "replicas": 3})
+}
+
+#[test]
+fn a_complete_tier_is_available() {
+    let status = json!({"observedGeneration": 2, "replicas": 3, "readyReplicas": 3, "updatedReplicas": 3, "availableReplicas": 3});
+    let report = of(&status, &[]);
+    assert!(report.available);
+    assert_eq!((report.reason.as_str(), report.status.summary.as_str()), ("MinimumReplicasAvailable", "3/3"));
+}
+
+#[test]
+fn counts_of_an_older_generation_prove_nothing() {
+    let status = json!({"observedGeneration": 1, "replicas": 3, "readyReplicas": 3, "updatedReplicas": 3, "availableReplicas": 3});
+    let report = of(&status, &[]);
+    assert!(!report.available);
+    assert_eq!(report.reason, "Progressing");
+}
+
+#[test]
+fn a_rollout_that_works_keeps_the_tier_available() {
+    let status = json!({"observedGeneration": 2, "replicas": 4, "readyReplicas": 3, "updatedReplicas": 1, "availableReplicas": 3});
+    let report = of(&status, &[]);
+    assert!(report.available);
+    assert_eq!(report.reason, "Progressing");
+}
+
+#[test]
+fn a_new_deployment_is_progressing() {
+    let report = of(&json!({}), &[]);
+    assert!(!report.available);
+    assert_eq!((report.reason.as_str(), report.message.as_str()), ("Progressing", "0 of 3 available"));
+}
+
+#[test]
+fn each_cause_has_its_reason_and_says_what_it_is_about() {
+    let crashed = json!({"containerStatuses": [{
+        "name": "veneur", "image": "veneur:1", "imageID": "", "ready": false, "restartCount": 4,
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting failed container"}},
+        "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "message": "starting\nglobal.yaml: interval: wrong\n\n"}},
+    }]});
+    let unschedulable = json!({"conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available: 3 Insufficient memory.",
+    }]});
+    let table = [
+        (
+            waiting("CreateContainerConfigError", "secret \"datadog\" not found"),
+            "SecretNotFound",
+            "secret \"datadog\" not found in namespace metrics (needed by sinks[0])",
+        ),
+        (
+            waiting("CreateContainerConfigError", "couldn't find key k in Secret metrics/other"),
+            "SecretNotFound",
+            "secret \"other\" in namespace metrics has no key \"k\" (needed by sinks[1])",
+        ),
+        (waiting("CreateContainerConfigError", "odd"), "ConfigRejected", "pod a: odd"),
+        (
+            waiting("ImagePullBackOff", "Back-off pulling image"),
+            "ImagePullFailed",
+            "image registry.example/veneur:typo: Back-off pulling image",
+        ),
+        (waiting("ErrImageNeverPull", ""), "ImagePullFailed", "image registry.example/veneur:typo: ErrImageNeverPull"),
+        (crashed, "CrashLoop", "pod a ended with 1 (Error): global.yaml: interval: wrong"),
+        (unschedulable, "Unschedulable", "0/3 nodes are available: 3 Insufficient memory."),
+        (waiting("ContainerCreating", ""), "Progressing", "0 of 3 available"),
+    ];
+    for (status, reason, message) in table {
+        let report = of(&starting(), &[pod("a", "2026-11-22T10:00:00Z", &status)]);
+        assert!(!report.available, "{reason}");
+        assert_eq!((report.reason.as_str(), report.message.as_str()), (reason, message));
+    }
+}
+
+#[test]
+fn a_refusal_to_create_pods_is_found_without_a_pod() {
+    let refused = |message: &str| {
+        let condition =
+            json!({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message});
+        of(&json!({"observedGeneration": 2, "conditions": [condition]}), &[]).reason
+    };
+    assert_eq!(refused("pods \"x\" is forbidden: exceeded quota: small"), "QuotaExceeded");
+    assert_eq!(refused("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\""), "AdmissionDenied");
+}
+
+#[test]
+fn a_cause_is_reported_while_the_revision_before_still_serves() {
+    let status = json!({"observedGeneration": 2, "replicas": 4, "readyReplicas": 3, "updatedReplicas": 1, "availableReplicas": 3});
+    let good = json!({"containerStatuses": [{"name": "veneur", "image": "", "imageID": "", "ready": true, "restartCount": 0}]});
+    let pods = [
+        pod("old", "2026-11-22T10:00:00Z", &good),
+        pod("new", "2026-11-22T11:00:00Z", &waiting("ErrImagePull", "no such host")),
+    ];
+    let report = of(&status, &pods);
+    assert!(!report.available);
+    assert_eq!((report.reason.as_str(), report.status.summary.as_str()), ("ImagePullFailed", "3/3"));
+}
+
+#[test]
+fn a_long_message_is_cut_at_a_character() {
+    let report = of(&starting(), &[pod("a", "2026-11-22T10:00:00Z", &waiting("ErrImagePull", &"é".repeat(5000)))]);
+    assert!(report.message.chars().count() < 500 && report.message.ends_with('…'));
+}

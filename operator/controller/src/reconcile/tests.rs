@@ -1,0 +1,135 @@
+use std::sync::Arc;
+
+use kube::runtime::controller::Action;
+use serde_json::{Value, json};
+
+use super::{RESYNC, Watched, reconcile};
+use crate::{
+    context::{Context, Failures},
+    test_support::{SMALLEST, Seen, api_server, defaults, pipeline, status},
+};
+
+fn context(client: kube::Client) -> Arc<Context> {
+    Arc::new(Context { client, defaults: defaults(), failures: Failures::default() })
+}
+
+fn watched(object: Value) -> Arc<Watched> {
+    Arc::new(serde_json::from_value(object).expect("anything with metadata"))
+}
+
+fn undecodable() -> Value {
+    json!({
+        "apiVersion": "veneur.dev/v1alpha1",
+        "kind": "VeneurPipeline",
+        "metadata": {"name": "old", "namespace": "metrics", "generation": 7},
+        "spec": {"sinks": "written under another definition"},
+    })
+}
+
+fn written(seen: &[Seen]) -> Vec<&Seen> {
+    seen.iter().filter(|(method, ..)| method != "GET").collect()
+}
+
+#[tokio::test]
+async fn an_undecodable_object_is_told_so_and_harms_no_other() {
+    let (client, seen) = api_server(|method, path, _| {
+        (method == "GET" && path.ends_with("/veneurpipelines/old")).then(|| (200, undecodable()))
+    });
+    let context = context(client);
+    let action = reconcile(watched(undecodable()), Arc::clone(&context)).await.expect("answered in its status");
+    assert_eq!(action, Action::await_change());
+    {
+        let seen = seen.lock().expect("no poison");
+        let writes = written(&seen);
+        assert_eq!(writes.len(), 1, "only its status is written: {writes:?}");
+        let (_, path, body) = writes[0];
+        assert!(path.contains("/namespaces/metrics/veneurpipelines/old/status"), "{path}");
+        assert_eq!(body["status"]["conditions"][1]["type"], "Accepted");
+        assert_eq!(body["status"]["conditions"][1]["reason"], "Undecodable");
+        assert_eq!(body["status"]["observedGeneration"], 7);
+    }
+
+    let good = watched(json!(pipeline("default", SMALLEST)));
+    let action = reconcile(good, context).await.expect("the neighbour is applied");
+    assert_eq!(action, Action::requeue(RESYNC));
+}
+
+#[tokio::test]
+async fn an_undecodable_object_is_told_only_once() {
+    let (client, seen) = api_server(|method, _, _| (method == "GET").then(|| (200, undecodable())));
+    reconcile(watched(undecodable()), context(client)).await.expect("answered in its status");
+    let told = seen.lock().expect("no poison").last().expect("the status").2["status"].clone();
+    let message = told["conditions"][1]["message"].as_str().expect("a message");
+    assert!(message.starts_with("spec.sinks: invalid type: string"), "{message}");
+
+    let mut object = undecodable();
+    object["status"] = told;
+    let (client, seen) = api_server(move |method, _, _| (method == "GET").then(|| (200, object.clone())));
+    reconcile(watched(undecodable()), context(client)).await.expect("nothing to do");
+    assert!(written(&seen.lock().expect("no poison")).is_empty());
+}
+
+#[tokio::test]
+async fn every_object_is_applied_under_one_manager_before_the_status() {
+    let (client, seen) = api_server(|_, _, _| None);
+    reconcile(watched(json!(pipeline("default", SMALLEST))), context(client)).await.expect("applied");
+    let seen = seen.lock().expect("no poison");
+    let paths: Vec<&str> = written(&seen).iter().map(|(_, path, _)| path.split('?').next().unwrap_or(path)).collect();
+    assert_eq!(
+        paths,
+        [
+            "/api/v1/namespaces/metrics/configmaps/default-veneur",
+            "/api/v1/namespaces/metrics/serviceaccounts/default-proxy",
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/metrics/roles/default-proxy",
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/metrics/rolebindings/default-proxy",
+            "/api/v1/namespaces/metrics/services/default-proxy",
+            "/api/v1/namespaces/metrics/services/default-global",
+            "/apis/apps/v1/namespaces/metrics/deployments/default-global",
+            "/apis/apps/v1/namespaces/metrics/deployments/default-proxy",
+            "/apis/veneur.dev/v1alpha1/namespaces/metrics/veneurpipelines/default/status",
+        ]
+    );
+    for (_, path, body) in written(&seen) {
+        let manager = if path.contains("/status") { "veneur-operator-status" } else { "veneur-operator" };
+        assert!(path.contains(&format!("fieldManager={manager}")) && path.contains("force=true"), "{path}");
+        let owner = &body["metadata"]["ownerReferences"][0];
+        assert!(path.contains("/status") || owner["uid"] == "0b6f1c3e", "{path}: {owner}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_object_is_named_in_the_status_and_tried_again() {
+    let (client, seen) = api_server(|method, path, _| {
+        (method == "PATCH" && path.contains("/roles/")).then(|| (403, status(403, "roles is forbidden: escalation")))
+    });
+    let error = reconcile(watched(json!(pipeline("default", SMALLEST))), context(client)).await.expect_err("refused");
+    assert!(matches!(error, super::ReconcileError::Apply(_)), "{error}");
+    let seen = seen.lock().expect("no poison");
+    let (_, path, body) = seen.last().expect("requests");
+    assert!(path.contains("/status"));
+    let ready = &body["status"]["conditions"][0];
+    assert_eq!((ready["status"].as_str(), ready["reason"].as_str()), (Some("False"), Some("PermissionMissing")));
+    assert_eq!(ready["message"], "cannot apply Role metrics/default-proxy: roles is forbidden: escalation");
+}
+
+#[tokio::test]
+async fn a_status_that_already_says_it_is_not_written_again() {
+    let (client, seen) = api_server(|_, _, _| None);
+    reconcile(watched(json!(pipeline("default", SMALLEST))), context(client)).await.expect("applied");
+    let told = seen.lock().expect("no poison").last().expect("the status").2["status"].clone();
+
+    let mut object = json!(pipeline("default", SMALLEST));
+    object["status"] = told;
+    let (client, seen) = api_server(|_, _, _| None);
+    reconcile(watched(object), context(client)).await.expect("applied");
+    assert!(seen.lock().expect("no poison").iter().all(|(_, path, _)| !path.contains("/status")));
+}
+
+#[tokio::test]
+async fn a_pipeline_that_is_being_deleted_is_left_alone() {
+    let mut object = json!(pipeline("default", SMALLEST));
+    object["metadata"]["deletionTimestamp"] = json!("2026-11-22T10:00:00Z");
+    let (client, seen) = api_server(|_, _, _| None);
+    reconcile(watched(object), context(client)).await.expect("nothing to do");
+    assert!(seen.lock().expect("no poison").is_empty());
+}

@@ -1,0 +1,115 @@
+//! Fixtures that walk the real ways: pipelines from YAML, values from `validate`, golden files, a stand-in for the API
+//! server.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use kube::{Client, client::Body};
+use serde_json::{Value, json};
+use veneur_operator_api::VeneurPipeline;
+
+use crate::{
+    context::Defaults,
+    reconcile::validate::{Validated, validate},
+};
+
+pub(crate) fn defaults() -> Defaults {
+    Defaults::of_image("registry.example/veneur:1.2.3")
+}
+
+/// The pipeline `metrics/<name>` with this spec.
+pub(crate) fn pipeline(name: &str, spec: &str) -> VeneurPipeline {
+    let spec: Value = serde_saphyr::from_str(spec).expect("YAML");
+    let object = json!({
+        "apiVersion": "veneur.dev/v1alpha1",
+        "kind": "VeneurPipeline",
+        "metadata": {"name": name, "namespace": "metrics", "uid": "0b6f1c3e", "generation": 3},
+        "spec": spec,
+    });
+    serde_json::from_value(object).expect("a pipeline")
+}
+
+pub(crate) const SMALLEST: &str = "sinks: [{name: debug, debug: {}}]";
+
+pub(crate) const FULL: &str = "
+version: 2.0.0
+image: { repository: mirror.example/veneur, pullPolicy: Always }
+flush: { interval: 1m }
+aggregation:
+  percentiles: [p50, p99.9]
+  aggregates: [Median, HMean]
+  scopes: [{ match: { namePrefix: billing. }, types: [Counter, Timer], scope: Global }]
+tags: { add: { cluster: eu1, price: 5$ } }
+sidecar: { resources: { requests: { cpu: 50m, memory: 48Mi }, limits: { memory: 96Mi } } }
+proxy: { replicas: 4, resources: { requests: { cpu: 1 } } }
+global: { replicas: 5, resources: { limits: { memory: 1Gi } } }
+sinks:
+  - { name: eu-main, datadog: { site: datadoghq.eu, apiKeySecret: { name: datadog, key: api-key } } }
+  - { name: fake, datadog: { url: 'http://intake.test:8080', apiKeySecret: { name: other, key: k } } }
+  - { name: debug, debug: {} }
+";
+
+pub(crate) fn validated(spec: &str) -> Validated {
+    validate(&pipeline("default", spec), &defaults()).expect("a valid spec")
+}
+
+pub(crate) fn yaml(value: &Value) -> String {
+    serde_saphyr::to_string(value).expect("plain YAML")
+}
+
+/// Compares with `tests/golden/<file>`; `UPDATE_GOLDEN=1` writes it.
+pub(crate) fn golden(file: &str, text: &str) {
+    let path = golden_path(file);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, text).expect("the file can be written");
+    }
+    let stored = fs::read_to_string(&path).unwrap_or_default();
+    assert!(stored == text, "{file} differs; UPDATE_GOLDEN=1 rewrites it. Now it is:\n{text}");
+}
+
+pub(crate) fn golden_path(file: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file)
+}
+
+/// One request as the stand-in saw it: method, path with query, body.
+pub(crate) type Seen = (String, String, Value);
+
+/// A stand-in for the API server, and what it saw. `answer` gets method, path and body; without an opinion a patch is
+/// answered with its own body, there are no pods, and anything else is not found.
+pub(crate) fn api_server(
+    answer: impl Fn(&str, &str, &Value) -> Option<(u16, Value)> + Clone + Send + 'static,
+) -> (Client, Arc<Mutex<Vec<Seen>>>) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (answer, log) = (answer.clone(), Arc::clone(&log));
+        async move {
+            let (parts, body) = request.into_parts();
+            let bytes = body.collect().await.expect("a body in memory").to_bytes();
+            let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            let (method, path) = (parts.method.to_string(), parts.uri.to_string());
+            let (code, reply) = answer(&method, &path, &body).unwrap_or_else(|| match method.as_str() {
+                "PATCH" => (200, body.clone()),
+                "GET" if path.contains("/pods") => {
+                    (200, json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": []}))
+                }
+                _ => (404, status(404, "not found")),
+            });
+            log.lock().expect("no poison").push((method, path, body));
+            let mut response = Response::new(Body::from(reply.to_string().into_bytes()));
+            *response.status_mut() = StatusCode::from_u16(code).expect("a status code");
+            Ok::<_, std::convert::Infallible>(response)
+        }
+    });
+    (Client::new(service, "metrics"), seen)
+}
+
+/// The API server's way to say no.
+pub(crate) fn status(code: u16, message: &str) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message, "reason": ""})
+}

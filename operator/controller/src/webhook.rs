@@ -1,0 +1,110 @@
+//! The mutating webhook: an `AdmissionReview` in, the same with an answer out.
+//!
+//! The answer always allows the pod. Whatever goes wrong here goes into the log; the pod starts without a sidecar.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::{
+    context::Defaults,
+    injection::{self, Outcome},
+    pipelines::Pipelines,
+    serve::text,
+};
+
+/// Path of the webhook.
+pub const PATH: &str = "/inject";
+/// Longest review, in bytes: two pods of the API server's own limit of 1.5 MiB each.
+const LONGEST_REVIEW: usize = 3 * 1024 * 1024;
+/// Below the API server's timeout of 5 s, so that the answer still arrives.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Answers reviews from the pipelines as last seen: no request to the API server for a pod.
+#[derive(Clone)]
+pub struct Webhook {
+    pipelines: Pipelines,
+    defaults: Arc<Defaults>,
+}
+
+impl std::fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Webhook").field("defaults", &self.defaults).finish_non_exhaustive()
+    }
+}
+
+impl Webhook {
+    /// A webhook over these pipelines.
+    pub fn new(pipelines: Pipelines, defaults: Defaults) -> Self {
+        Self { pipelines, defaults: Arc::new(defaults) }
+    }
+
+    /// Answers a request of the API server.
+    pub async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if request.uri().path() != PATH {
+            return text(StatusCode::NOT_FOUND, "only /inject is here\n");
+        }
+        if request.method() != Method::POST {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "post an AdmissionReview\n");
+        }
+        let body = match timeout(PATIENCE, Limited::new(request.into_body(), LONGEST_REVIEW).collect()).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) => {
+                return text(StatusCode::PAYLOAD_TOO_LARGE, format!("cannot read the review: {error}\n"));
+            }
+            Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the review did not arrive in time\n"),
+        };
+        let Ok(review) = serde_json::from_slice::<Value>(&body) else {
+            return text(StatusCode::BAD_REQUEST, "the body is no JSON\n");
+        };
+        if !self.pipelines.wait_until_listed(PATIENCE).await {
+            tracing::warn!("Pod admitted as it is: the pipelines are not listed yet");
+            return reviewed(&review, None);
+        }
+        let answer = self.review(&review);
+        reviewed(&review, answer)
+    }
+
+    /// The patch for the pod of a review, if any.
+    fn review(&self, review: &Value) -> Option<Value> {
+        let request = review.get("request")?;
+        let namespace = request.get("namespace").and_then(Value::as_str).unwrap_or_default();
+        let pod = request.get("object")?;
+        let outcome = self.pipelines.with(|pipelines| injection::decide(pod, namespace, pipelines, &self.defaults));
+        let metadata = pod.get("metadata");
+        let name =
+            ["name", "generateName"].into_iter().find_map(|key| metadata?.get(key)?.as_str()).unwrap_or_default();
+        match &outcome {
+            Outcome::Untouched => tracing::debug!(namespace, pod = name, "Pod left alone"),
+            Outcome::Injected { pipeline, patch } => {
+                tracing::info!(namespace, pod = name, %pipeline, again = patch.is_empty(), "Pod injected");
+            }
+            Outcome::Skipped { skip, .. } => tracing::warn!(namespace, pod = name, reason = %skip, "Pod skipped"),
+        }
+        let patch = outcome.patch();
+        (!patch.is_empty()).then(|| patch.to_json())
+    }
+}
+
+/// The review with its answer: allowed, with a patch where there is one.
+fn reviewed(review: &Value, patch: Option<Value>) -> Response<Full<Bytes>> {
+    let uid = review.pointer("/request/uid").cloned().unwrap_or_default();
+    let mut answer = json!({"uid": uid, "allowed": true});
+    if let Some(patch) = patch {
+        answer["patchType"] = json!("JSONPatch");
+        answer["patch"] = json!(STANDARD.encode(patch.to_string()));
+    }
+    let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer});
+    let mut response = text(StatusCode::OK, body.to_string());
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
+use serde_json::{Value, json};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_util::sync::CancellationToken;
+
+use super::Webhook;
+use crate::{
+    certificate::{Authority, CurrentLeaf},
+    pipelines::pipelines,
+    serve::serve,
+    test_support::{SMALLEST, api_server, defaults, pipeline},
+};
+
+const HOST: &str = "veneur-operator-webhook.veneur-system.svc";
+
+/// A webhook on loopback, behind TLS, over one pipeline as the stand-in lists it.
+struct Running {
+    address: std::net::SocketAddr,
+    tls: TlsConnector,
+    leaf: Arc<CurrentLeaf>,
+    authority: Authority,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+async fn running() -> Running {
+    let (client, _) = api_server(|method, path, _| {
+        let listed = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"},
+            "items": [pipeline("default", SMALLEST)]});
+        // The watch that follows the list ends at once and is tried again later.
+        (method == "GET" && !path.contains("watch=true")).then_some((200, listed))
+    });
+    let (view, watch) = pipelines();
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(watch.run(client, stop.clone()));
+    assert!(view.wait_until_listed(Duration::from_secs(10)).await, "the pipelines are listed");
+
+    // Another test of this process may have come first.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let now = SystemTime::now();
+    let authority = Authority::generate(now).expect("an authority");
+    // As another replica reads it from the Secret.
+    let authority = Authority::from_pem(&authority.key_pem(), authority.certificate_pem()).expect("the same authority");
+    let leaf = Arc::new(CurrentLeaf::new(authority.sign(&[HOST.to_owned()], now).expect("a leaf")));
+    let config = rustls::ServerConfig::builder().with_no_client_auth().with_cert_resolver(Arc::clone(&leaf) as _);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let webhook = Webhook::new(view, defaults());
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    tasks.spawn(serve(listener, Some(acceptor), stop.clone(), move |request| {
+        let webhook = webhook.clone();
+        async move { webhook.answer(request).await }
+    }));
+
+    let mut roots = RootCertStore::empty();
+    let trusted = CertificateDer::from_pem_slice(authority.certificate_pem().as_bytes()).expect("a certificate");
+    roots.add(trusted).expect("an authority's certificate");
+    let client = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    Running { address, tls: TlsConnector::from(Arc::new(client)), leaf, authority, stop, tasks }
+}
+
+impl Running {
+    async fn post(&self, path: &str, body: Vec<u8>) -> (StatusCode, Bytes) {
+        let stream = TcpStream::connect(self.address).await.expect("a connection");
+        let name = ServerName::try_from(HOST).expect("a name");
+        let stream = self.tls.connect(name, stream).await.expect("a handshake that trusts the authority");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("a handshake");
+        let mut driver = JoinSet::new();
+        driver.spawn(async move { drop(connection.await) });
+        let request = Request::post(path).header("host", HOST).body(Full::new(Bytes::from(body))).expect("a request");
+        let response = sender.send_request(request).await.expect("a response");
+        let status = response.status();
+        (status, response.into_body().collect().await.expect("a body").to_bytes())
+    }
+
+    async fn review(&self, pod: Value) -> Value {
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {"uid": "705ab4f5", "namespace": "shop", "operation": "CREATE", "object": pod},
+        });
+        let (status, body) = self.post("/inject", review.to_string().into_bytes()).await;
+        assert_eq!(status, StatusCode::OK);
+        serde_json::from_slice(&body).expect("a review")
+    }
+
+    async fn end(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.expect("no task panics");
+        }
+    }
+}
+
+fn asking(wish: &str) -> Value {
+    json!({
+        "metadata": {"generateName": "app-", "annotations": {"veneur.dev/inject": wish}},
+        "spec": {"containers": [{"name": "app", "image": "app"}]},
+    })
+}
+
+#[tokio::test]
+async fn a_review_is_answered_over_tls_with_a_patch() {
+    let running = running().await;
+    let review = running.review(asking("metrics/default")).await;
+    let response = &review["response"];
+    assert_eq!(response["uid"], "705ab4f5");
+    assert_eq!(response["allowed"], true);
+    assert_eq!(response["patchType"], "JSONPatch");
+    let patch = STANDARD.decode(response["patch"].as_str().expect("a patch")).expect("base64");
+    let patch: Value = serde_json::from_slice(&patch).expect("JSON");
+    assert!(patch.to_string().contains("default-proxy.metrics.svc:8128"));
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_is_never_refused() {
+    let running = running().await;
+    for pod in [asking("metrics/nothing-like-it"), asking("???"), json!({}), Value::Null, json!([1])] {
+        assert_eq!(running.review(pod).await["response"]["allowed"], true);
+    }
+    running.end().await;
+}
+
+#[tokio::test]
+async fn what_is_no_review_gets_an_answer_that_says_so() {
+    let running = running().await;
+    assert_eq!(running.post("/inject", b"{".to_vec()).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(running.post("/other", Vec::new()).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(running.post("/inject", vec![b' '; 4 * 1024 * 1024]).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_leaf_is_exchanged_while_the_webhook_serves() {
+    let running = running().await;
+    assert_eq!(running.review(asking("false")).await["response"]["allowed"], true);
+    let new = running.authority.sign(&[HOST.to_owned()], SystemTime::now()).expect("a leaf");
+    running.leaf.exchange(new);
+    assert_eq!(running.review(asking("false")).await["response"]["allowed"], true);
+    running.end().await;
+}
