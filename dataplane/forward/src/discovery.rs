@@ -135,3 +135,60 @@ fn written(slice: &EndpointSlice) -> u64 {
 fn name(slice: &EndpointSlice) -> String {
     slice.metadata.name.clone().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn slice(endpoints: &Value) -> EndpointSlice {
+        serde_json::from_value(json!({
+            "addressType": "IPv4",
+            "metadata": {
+                "name": "fleet-global-abc",
+                "managedFields": [
+                    { "manager": "a", "time": "2026-01-01T00:00:10Z" },
+                    { "manager": "b", "time": "2026-01-01T00:00:20Z" },
+                ],
+            },
+            "ports": [{ "name": "http", "port": 8127 }, { "name": "import", "port": 8128 }],
+            "endpoints": endpoints,
+        }))
+        .expect("a slice")
+    }
+
+    fn endpoint(pod: &str, conditions: &Value) -> Value {
+        json!({ "addresses": ["10.0.0.1"], "targetRef": { "kind": "Pod", "name": pod }, "conditions": conditions })
+    }
+
+    fn members(slices: &[EndpointSlice], known: &[&str]) -> Vec<String> {
+        let known = known.iter().map(|name| (*name).to_owned()).collect();
+        membership(slices.iter(), "import", &known).members.into_iter().map(|member| member.name).collect()
+    }
+
+    #[test]
+    fn ready_is_a_member_terminating_is_none_and_a_brief_lapse_keeps_its_slot() {
+        let slices = [slice(&json!([
+            endpoint("ready", &json!({ "ready": true })),
+            endpoint("unsaid", &json!({})),
+            endpoint("starting", &json!({ "ready": false })),
+            endpoint("lapsed", &json!({ "ready": false })),
+            endpoint("leaving", &json!({ "ready": false, "serving": true, "terminating": true })),
+        ]))];
+        assert_eq!(members(&slices, &["lapsed", "leaving"]), ["lapsed", "ready", "unsaid"]);
+    }
+
+    #[test]
+    fn a_pod_in_two_slices_is_one_member_at_the_named_port() {
+        let one = slice(&json!([endpoint("a", &json!({ "ready": true }))]));
+        let found = membership([&one, &one].into_iter(), "import", &BTreeSet::new());
+        assert_eq!(found.members, [Member { name: "a".into(), address: "10.0.0.1:8128".into() }]);
+        assert_eq!(found.written_ms, 1_767_225_620_000, "the newest write of any field manager");
+    }
+
+    #[test]
+    fn a_slice_without_the_port_lists_nobody() {
+        let one = slice(&json!([endpoint("a", &json!({ "ready": true }))]));
+        assert!(membership([&one].into_iter(), "grpc", &BTreeSet::new()).members.is_empty());
+    }
+}

@@ -14,7 +14,7 @@ mod sum;
 use compress::Grain;
 use sum::Sum;
 
-/// Values or centroids that a digest holds before it folds. 512 · 16 bytes = 8 KiB, what the original's digest takes.
+/// Values or centroids that a digest holds before it folds: 10 KiB, where the original's digest takes about 8.
 const CAPACITY: usize = 640;
 
 /// Centroids that [`TDigest::from_centroids`] accepts. The original sends about 160.
@@ -182,7 +182,15 @@ impl TDigest {
             return None;
         }
         // Values that were never folded need no folding to be read, and are exact as long as they are left alone.
-        if self.folded { self.compact(if std::env::var("QH").is_ok() {&compress::HELD} else {&compress::SENT}); } else { self.sort(); }
+        if self.folded {
+            self.compact(&compress::SENT);
+        } else {
+            self.sort();
+        }
+        if q >= 1.0 {
+            // Not left to rounding: weights may add up to a little less than the count.
+            return Some(self.max);
+        }
         Some(quantile::at(&self.centroids, q * self.count, (self.min, self.max), self.folded))
     }
 
@@ -225,34 +233,19 @@ impl TDigest {
                 return Err(DigestError::Weight { index, weight });
             }
             if *mean < min - slack || *mean > max + slack {
-                return Err(DigestError::Outside {
-                    index,
-                    mean: *mean,
-                    min,
-                    max,
-                });
+                return Err(DigestError::Outside { index, mean: *mean, min, max });
             }
             *mean = mean.clamp(min, max) + 0.0;
         }
-        digest.folded = centroids
-            .iter()
-            .any(|centroid| centroid.weight.to_bits() != centroids[0].weight.to_bits());
+        digest.folded = centroids.iter().any(|centroid| centroid.weight.to_bits() != centroids[0].weight.to_bits());
         (digest.min, digest.max) = (min + 0.0, max + 0.0);
-        digest.reciprocal_sum = if reciprocal_sum.is_nan() {
-            f64::INFINITY
-        } else {
-            reciprocal_sum
-        };
-        centroids.sort_unstable_by(compress::order);
+        digest.reciprocal_sum = if reciprocal_sum.is_nan() { f64::INFINITY } else { reciprocal_sum };
+        compress::sort(&mut centroids, 0);
         for centroid in centroids {
             digest.sum.add(centroid.mean * centroid.weight);
             digest.push(centroid);
         }
-        digest.sorted = if digest.sorted == 0 {
-            digest.centroids.len()
-        } else {
-            digest.sorted
-        };
+        digest.sorted = if digest.sorted == 0 { digest.centroids.len() } else { digest.sorted };
         Ok(digest)
     }
 
@@ -264,6 +257,9 @@ impl TDigest {
     fn push(&mut self, centroid: Centroid) {
         if self.centroids.len() == CAPACITY {
             self.compact(&compress::HELD);
+        } else if self.centroids.len() == self.centroids.capacity() {
+            // Doubling, but never past what is used.
+            self.centroids.reserve_exact(self.centroids.len().max(4).min(CAPACITY - self.centroids.len()));
         }
         self.count += centroid.weight;
         self.centroids.push(centroid);
@@ -278,7 +274,7 @@ impl TDigest {
 
     fn sort(&mut self) {
         if self.sorted < self.centroids.len() {
-            self.centroids.sort_by(compress::order);
+            compress::sort(&mut self.centroids, self.sorted);
             self.sorted = self.centroids.len();
         }
     }
@@ -294,6 +290,13 @@ impl Default for TDigest {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// From `start` to `end` by `part`. Two finite numbers may lie further apart than a number can say; weighing each then
+/// avoids the infinity, at the price of a rounding that the usual form does not have where both are equal.
+fn between(start: f64, end: f64, part: f64) -> f64 {
+    let distance = end - start;
+    if distance.is_finite() { start + distance * part } else { start * (1.0 - part) + end * part }
 }
 
 /// Equal when the wire would carry the same: count and sum follow from the centroids, up to rounding.

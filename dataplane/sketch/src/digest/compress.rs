@@ -1,89 +1,136 @@
 //! Folding: joins neighbouring centroids, as far as their place in the distribution allows.
 
-use super::{CAPACITY, Centroid, edge};
+use super::{CAPACITY, Centroid, between, edge};
 use std::cmp::Ordering;
 
 /// How coarse a fold may be.
 pub(super) struct Grain {
     /// The share of the total that a centroid may weigh between the tails.
     share: f64,
-    /// The centroids that may remain; the shares grow until that is so.
+    /// The centroids that may remain; the share grows until that is so.
     kept: usize,
 }
 
-/// While values still come.
+/// While values still come: finer than what is sent, so that the last fold joins centroids of even weight.
 pub(super) const HELD: Grain = Grain { share: 0.0035, kept: 448 };
 
-/// For the wire.
+/// To be read or sent: at most about twice the centroids of the original.
 pub(super) const SENT: Grain = Grain { share: 0.005, kept: 320 };
 
-/// Below this `q·(1−q)` (7 % from either end) centroids grow finer as its square root; in between, all weigh the same.
+/// Below this `q·(1−q)`, 7 % from either end, centroids grow finer as its square root: the original's scale function
+/// `asin(2q−1)`, which spends centroids where high quantiles are read. In between, all may weigh the same.
 const TAIL: f64 = 0.065;
 
-/// Centroids across an edge may weigh this many times less.
-const ACROSS: f64 = 1e9;
+/// The same towards an edge inside the distribution, over a sixteenth of the range.
+const NEAR_EDGE: f64 = TAIL / 16.0;
+
+/// A centroid across an edge may weigh this many times less. Not zero, because chance has edges too while values are
+/// few: measured, 16 keeps real edges, and 32 already lets false ones use up the centroids.
+const ACROSS: f64 = 16.0;
+
+/// Sorts a list whose first `sorted` centroids ascend already.
+pub(super) fn sort(centroids: &mut [Centroid], sorted: usize) {
+    let (_, unsorted) = centroids.split_at_mut(sorted);
+    unsorted.sort_unstable_by(order);
+    // A stable sort takes the two ascending runs as they are, and merges them.
+    centroids.sort_by(order);
+}
 
 /// By mean, then weight: what compares equal is equal, so no sort can tell orders of arrival apart.
-pub(super) fn order(a: &Centroid, b: &Centroid) -> Ordering {
+fn order(a: &Centroid, b: &Centroid) -> Ordering {
     a.mean.total_cmp(&b.mean).then_with(|| a.weight.total_cmp(&b.weight))
 }
 
 /// Joins neighbours of an ascending list; true when any were joined.
 pub(super) fn fold(centroids: &mut Vec<Centroid>, total: f64, grain: &Grain) -> bool {
     let before = centroids.len();
-    pass(centroids, total, grain.share, ACROSS);
-    let (mut share, mut across) = (grain.share, ACROSS);
+    let (mut share, mut edges_count) = (grain.share, true);
+    Limits::new(total, share).pass(centroids, edges_count);
     while centroids.len() > grain.kept {
-        if share < grain.share * 1.9 || across <= 1.0 { share *= 1.25; } else { across = 1.0; }
-        pass(centroids, total, share, across);
+        // Twice the share at most before edges are given up: with edges everywhere, no edge is worth more than another.
+        if share < 1.9 * grain.share || !edges_count {
+            share *= 1.25;
+        } else {
+            edges_count = false;
+        }
+        Limits::new(total, share).pass(centroids, edges_count);
     }
     centroids.len() < before
 }
 
-fn fits(weight: f64, below: f64, total: f64, share: f64) -> bool {
-    let through = below + weight;
-    let relative = weight / share;
-    let scaled = relative * relative * TAIL;
-    relative <= total && scaled <= below * (total - below) && scaled <= through * (total - through)
+/// What a centroid may weigh, by where it lies: squared and multiplied out, so that no test divides or takes a root.
+struct Limits {
+    total: f64,
+    heaviest: f64,
+    tail: f64,
+    near_edge: f64,
 }
 
-fn pass(centroids: &mut Vec<Centroid>, total: f64, share: f64, across: f64) {
-    let mut edges = [false; CAPACITY];
-    for (at, is_edge) in edges.iter_mut().enumerate().take(centroids.len()) {
-        *is_edge = edge::after(centroids, at).is_some();
-    }
-    let Some(&first) = centroids.first() else { return };
-    let (mut kept, mut below, mut open) = (0, 0.0, first);
-    let stretch = |centroids: &[Centroid], from: usize| {
-        let to = edges[from..centroids.len()].iter().position(|&e| e).map_or(centroids.len() - 1, |more| from + more);
-        let weight: f64 = centroids[from..=to].iter().map(|c| c.weight).sum();
-        if centroids[from].mean < centroids[to].mean { weight } else { f64::INFINITY }
-    };
-    let mut start = 0.0;
-    let mut end = stretch(centroids, 0);
-    for next in 1..centroids.len() {
-        let here = centroids[next];
-        let weight = open.weight + here.weight;
-        let joined = if edges[next - 1] {
-            start = below + open.weight;
-            end = start + stretch(centroids, next);
-            fits(weight, below, total, share) && (weight <= 8.2 * first.weight || across <= 1.0)
-        } else {
-            let scaled = weight / share; let scaled = scaled * scaled * NEAR;
-            fits(weight, below, total, share) && (end.is_infinite() || across <= 1.0 ||
-               ((start <= 0.0 || scaled <= (below - start) * total) && (end >= total || scaled <= (end - below - weight) * total)))
-        };
-        if joined {
-            open.mean += (here.mean - open.mean) * (here.weight / weight);
-            open.weight = weight;
-        } else {
-            centroids[kept] = open;
-            below += open.weight;
-            kept += 1;
-            open = here;
+/// The weight range between two edges.
+struct Stretch {
+    start: f64,
+    end: f64,
+    /// Whether it holds one value only, which no centroid can blur.
+    constant: bool,
+}
+
+impl Limits {
+    fn new(total: f64, share: f64) -> Self {
+        Self {
+            total,
+            heaviest: share * total,
+            tail: TAIL / (share * share),
+            near_edge: NEAR_EDGE / (share * share) / total,
         }
     }
-    centroids[kept] = open;
-    centroids.truncate(kept + 1);
+
+    /// Joins each centroid into the one before it while the result keeps the limits.
+    fn pass(&self, centroids: &mut Vec<Centroid>, edges_count: bool) {
+        let Some(&first) = centroids.first() else { return };
+        let edges = if edges_count { edge::all(centroids) } else { [false; CAPACITY] };
+        let mut stretch = Stretch::from(centroids, &edges, 0, 0.0);
+        let (mut kept, mut below, mut open) = (0, 0.0, first);
+        for next in 1..centroids.len() {
+            let here = centroids[next];
+            let weight = open.weight + here.weight;
+            let joins = if edges[next - 1] {
+                stretch = Stretch::from(centroids, &edges, next, below + open.weight);
+                self.allow(weight * ACROSS, below, weight)
+            } else {
+                self.allow(weight, below, weight) && self.allow_within(&stretch, below, weight)
+            };
+            if joins {
+                open.mean = between(open.mean, here.mean, here.weight / weight);
+                open.weight = weight;
+            } else {
+                centroids[kept] = open;
+                kept += 1;
+                below += open.weight;
+                open = here;
+            }
+        }
+        centroids[kept] = open;
+        centroids.truncate(kept + 1);
+    }
+
+    /// Whether `counted` fits at both ends of a centroid of `weight`. The outermost values never join: rank 0 allows 0.
+    fn allow(&self, counted: f64, below: f64, weight: f64) -> bool {
+        let through = below + weight;
+        let least = (below * (self.total - below)).min(through * (self.total - through));
+        counted <= self.heaviest && counted * counted * self.tail <= least
+    }
+
+    fn allow_within(&self, stretch: &Stretch, below: f64, weight: f64) -> bool {
+        let from_start = if stretch.start > 0.0 { below - stretch.start } else { f64::INFINITY };
+        let to_end = if stretch.end < self.total { stretch.end - below - weight } else { f64::INFINITY };
+        stretch.constant || weight * weight * self.near_edge <= from_start.min(to_end)
+    }
 }
-const NEAR: f64 = TAIL / 16.0;
+
+impl Stretch {
+    fn from(centroids: &[Centroid], edges: &[bool], first: usize, start: f64) -> Self {
+        let last = (first..centroids.len() - 1).find(|&at| edges[at]).unwrap_or(centroids.len() - 1);
+        let weight: f64 = centroids[first..=last].iter().map(|centroid| centroid.weight).sum();
+        Self { start, end: start + weight, constant: centroids[first].mean >= centroids[last].mean }
+    }
+}

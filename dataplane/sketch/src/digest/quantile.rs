@@ -1,30 +1,54 @@
 //! Reading a quantile from centroids.
 
-use super::{Centroid, edge};
+use super::{Centroid, between, edge};
 
+/// The value that weight `target` lies below, of an ascending and not empty list.
+///
+/// Each centroid owns a range of values, up to borders that it shares with its neighbours. `folded` says that some may
+/// stand for several values; if none does, the answers are the original's.
 pub(super) fn at(centroids: &[Centroid], target: f64, (min, max): (f64, f64), folded: bool) -> f64 {
-    let mut below = 0.0;
-    for (index, here) in centroids.iter().enumerate() {
-        if target <= below + here.weight || index + 1 == centroids.len() {
-            let low = index.checked_sub(1).map_or(min, |before| border(centroids, before, folded).1);
-            let high = if index + 1 == centroids.len() { max } else { border(centroids, index, folded).0 };
-            let part = ((target - below) / here.weight).clamp(0.0, 1.0);
-            if folded && here.weight > 1.0 {
-                let same = |other: Option<usize>| other.and_then(|o| centroids.get(o)).is_some_and(|o| o.mean == here.mean);
-                if same(index.checked_sub(1)) || same(Some(index + 1)) { return here.mean; }
-                let middle = if std::env::var("LIN").is_ok() {f64::midpoint(low,high)} else {(2.0 * here.mean - f64::midpoint(low, high)).clamp(low, high)};
-                return if part < 0.5 { low + (middle - low) * 2.0 * part } else { middle + (high - middle) * (2.0 * part - 1.0) };
-            }
-            return (low + (high - low) * part).clamp(min, max);
-        }
-        below += here.weight;
+    let last = centroids.len() - 1;
+    let (mut index, mut below) = (0, 0.0);
+    while index < last && target > below + centroids[index].weight {
+        below += centroids[index].weight;
+        index += 1;
     }
-    max
+    let here = centroids[index];
+    let low = if index == 0 { min } else { border(centroids, index - 1, folded).1 };
+    let high = if index == last { max } else { border(centroids, index, folded).0 };
+    let part = ((target - below) / here.weight).clamp(0.0, 1.0);
+    let value = if !folded || here.weight <= 1.0 {
+        between(low, high, part)
+    } else if repeats(centroids, index) {
+        here.mean
+    } else {
+        within(here.mean, low, high, part)
+    };
+    value.clamp(min, max)
 }
 
+/// Where the centroid at `at` ends and the next begins: one value, except at an edge.
+///
+/// Between them the distance is shared by weight, as if values were spaced evenly: half of a heavy centroid reaches
+/// further than a single value does. For equal weights this is the original's midpoint.
 fn border(centroids: &[Centroid], at: usize, folded: bool) -> (f64, f64) {
     let (here, next) = (centroids[at], centroids[at + 1]);
-    if folded && here.weight + next.weight > 2.0 && let Some(e) = edge::after(centroids, at) { return e; }
-    let m = here.mean + (next.mean - here.mean) * (here.weight / (here.weight + next.weight));
-    (m, m)
+    let sides = if folded { edge::after(centroids, at) } else { None };
+    sides.unwrap_or_else(|| {
+        let shared = between(here.mean, next.mean, here.weight / (here.weight + next.weight));
+        (shared, shared)
+    })
+}
+
+/// Whether a neighbour has the very same mean: both then stand for one value that occurs often.
+fn repeats(centroids: &[Centroid], index: usize) -> bool {
+    let same =
+        |other: Option<&Centroid>| other.is_some_and(|other| other.mean.to_bits() == centroids[index].mean.to_bits());
+    same(centroids.get(index + 1)) || same(index.checked_sub(1).and_then(|before| centroids.get(before)))
+}
+
+/// Two even halves about the median that makes the centroid's mean come out right: `(low + 2·median + high) / 4`.
+fn within(mean: f64, low: f64, high: f64, part: f64) -> f64 {
+    let median = (mean + (mean - f64::midpoint(low, high))).clamp(low, high);
+    if part < 0.5 { between(low, median, 2.0 * part) } else { between(median, high, 2.0 * part - 1.0) }
 }

@@ -8,20 +8,14 @@ pub(super) struct Sum {
 }
 
 impl Sum {
-    pub(super) const ZERO: Self = Self {
-        total: 0.0,
-        dropped: 0.0,
-    };
+    pub(super) const ZERO: Self = Self { total: 0.0, dropped: 0.0 };
 
     pub(super) fn add(&mut self, term: f64) {
         let total = self.total + term;
         // Past the largest number there is nothing to correct, and infinity minus infinity would be NaN.
         if total.is_finite() {
-            self.dropped += if self.total.abs() >= term.abs() {
-                self.total - total + term
-            } else {
-                term - total + self.total
-            };
+            self.dropped +=
+                if self.total.abs() >= term.abs() { self.total - total + term } else { term - total + self.total };
             self.total = total;
         } else if self.total.is_finite() {
             *self = Self { total, dropped: 0.0 };

@@ -1,6 +1,6 @@
 //! The sparse form of one hashed member: 25 bits of index, and the rank where those bits do not already tell it.
 
-use super::{MAX_RANK, dense_index, dense_rank};
+use super::{MAX_RANK, dense_rank};
 
 /// Index bits of a sparse key.
 pub(super) const PRECISION: u32 = 25;
@@ -58,19 +58,15 @@ impl Key {
 
 #[cfg(test)]
 mod tests {
-    use super::super::metro;
-    use super::{Key, dense_index, dense_rank};
+    use super::super::{dense_index, dense_rank, metro};
+    use super::Key;
 
     #[test]
     fn a_key_tells_the_dense_register_and_rank() {
         for n in 0_u32..200_000 {
             let hash = metro::hash(&n.to_le_bytes());
             let key = Key::of(hash);
-            assert_eq!(
-                (key.register(), key.rank()),
-                (dense_index(hash), dense_rank(hash)),
-                "{n}"
-            );
+            assert_eq!((key.register(), key.rank()), (dense_index(hash), dense_rank(hash)), "{n}");
             assert_eq!(Key::from_bits(key.bits()), Some(key), "{n}");
         }
     }

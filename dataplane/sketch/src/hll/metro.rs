@@ -22,11 +22,7 @@ fn seeded(member: &[u8], seed: u64) -> u64 {
     }
     if let Some((lanes, tail)) = rest.split_first_chunk::<16>() {
         let (low, high) = lanes.split_at(8);
-        let lane = |bytes| {
-            hash.wrapping_add(word(bytes).wrapping_mul(K2))
-                .rotate_right(29)
-                .wrapping_mul(K3)
-        };
+        let lane = |bytes| hash.wrapping_add(word(bytes).wrapping_mul(K2)).rotate_right(29).wrapping_mul(K3);
         let (mut a, mut b): (u64, u64) = (lane(low), lane(high));
         a ^= a.wrapping_mul(K0).rotate_right(21).wrapping_add(b);
         b ^= b.wrapping_mul(K3).rotate_right(21).wrapping_add(a);
@@ -55,11 +51,7 @@ fn bulk(blocks: &[[u8; 32]], start: u64) -> u64 {
     }
     let [mut a, mut b, mut c, mut d] = lanes;
     let fold = |x: u64, y: u64, z: u64, inside: u64, outside: u64| {
-        x.wrapping_add(y)
-            .wrapping_mul(inside)
-            .wrapping_add(z)
-            .rotate_right(37)
-            .wrapping_mul(outside)
+        x.wrapping_add(y).wrapping_mul(inside).wrapping_add(z).rotate_right(37).wrapping_mul(outside)
     };
     c ^= fold(a, d, b, K0, K1);
     d ^= fold(b, c, a, K1, K0);
@@ -83,14 +75,8 @@ mod tests {
     #[test]
     fn hashes_equal_the_published_self_test() {
         let key = b"012345678901234567890123456789012345678901234567890123456789012";
-        assert_eq!(
-            seeded(key, 0).to_le_bytes(),
-            [0x6B, 0x75, 0x3D, 0xAE, 0x06, 0x70, 0x4B, 0xAD]
-        );
-        assert_eq!(
-            seeded(key, 1).to_le_bytes(),
-            [0x3B, 0x0D, 0x48, 0x1C, 0xF4, 0xB9, 0xB8, 0xDF]
-        );
+        assert_eq!(seeded(key, 0).to_le_bytes(), [0x6B, 0x75, 0x3D, 0xAE, 0x06, 0x70, 0x4B, 0xAD]);
+        assert_eq!(seeded(key, 1).to_le_bytes(), [0x3B, 0x0D, 0x48, 0x1C, 0xF4, 0xB9, 0xB8, 0xDF]);
     }
 
     #[test]

@@ -74,13 +74,7 @@ impl HyperLogLog {
                 payload.extend([VERSION, PRECISION, base, DENSE]);
                 payload.extend(be32(REGISTERS / 2));
                 let nibble = |rank: u8| (rank - base).min(NIBBLE);
-                payload.extend(
-                    ranks
-                        .as_chunks::<2>()
-                        .0
-                        .iter()
-                        .map(|&[even, odd]| nibble(even) << 4 | nibble(odd)),
-                );
+                payload.extend(ranks.as_chunks::<2>().0.iter().map(|&[even, odd]| nibble(even) << 4 | nibble(odd)));
                 payload
             }
         }
@@ -119,9 +113,7 @@ impl HyperLogLog {
             Registers::Dense(ranks) => {
                 let highest = base(ranks) + NIBBLE;
                 let all = ranks.iter().enumerate();
-                all.filter(|&(_, &rank)| rank > highest)
-                    .map(|(register, &rank)| (register as u16, rank))
-                    .collect()
+                all.filter(|&(_, &rank)| rank > highest).map(|(register, &rank)| (register as u16, rank)).collect()
             }
         }
     }
@@ -129,19 +121,11 @@ impl HyperLogLog {
 
 fn base(ranks: &[u8; REGISTERS]) -> u8 {
     let lowest = ranks.iter().copied().min().unwrap_or(0);
-    if ranks.iter().any(|&rank| rank > NIBBLE) {
-        lowest
-    } else {
-        0
-    }
+    if ranks.iter().any(|&rank| rank > NIBBLE) { lowest } else { 0 }
 }
 
 fn encode_sparse(keys: &[Key]) -> Vec<u8> {
-    let (unsorted, listed) = if keys.len() <= UNSORTED_LIMIT {
-        (keys, &[][..])
-    } else {
-        (&[][..], keys)
-    };
+    let (unsorted, listed) = if keys.len() <= UNSORTED_LIMIT { (keys, &[][..]) } else { (&[][..], keys) };
     let mut payload = Vec::with_capacity(20 + 4 * keys.len());
     payload.extend([VERSION, PRECISION, 0, SPARSE]);
     payload.extend(be32(unsorted.len()));
@@ -189,11 +173,7 @@ fn decode_sparse(rest: &mut Reader) -> Result<Registers, HllError> {
 fn decode_dense(rest: &mut Reader, base: u8) -> Result<Box<[u8; REGISTERS]>, HllError> {
     let found = u32::from_be_bytes(*rest.array("register length")?);
     if found as usize != REGISTERS / 2 {
-        return Err(HllError::Length {
-            what: "bytes of registers",
-            found,
-            limit: REGISTERS / 2,
-        });
+        return Err(HllError::Length { what: "bytes of registers", found, limit: REGISTERS / 2 });
     }
     let packed = rest.bytes(REGISTERS / 2, "registers")?;
     let mut ranks = Box::new([0; REGISTERS]);
@@ -224,19 +204,13 @@ impl<'a> Reader<'a> {
 
     fn length(&mut self, what: &'static str, limit: usize) -> Result<usize, HllError> {
         let found = u32::from_be_bytes(*self.array(what)?);
-        if found as usize > limit {
-            Err(HllError::Length { what, found, limit })
-        } else {
-            Ok(found as usize)
-        }
+        if found as usize > limit { Err(HllError::Length { what, found, limit }) } else { Ok(found as usize) }
     }
 }
 
 /// A length of ours: bounded by the register count, so four bytes hold it.
 fn be32(length: usize) -> [u8; 4] {
-    u32::try_from(length)
-        .expect("lengths are bounded by the register count")
-        .to_be_bytes()
+    u32::try_from(length).expect("lengths are bounded by the register count").to_be_bytes()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]

@@ -1,0 +1,165 @@
+//! Delivery between real peers on loopback: what was answered, what was not, and what there was no room for.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, task::JoinSet};
+use veneur_forward::{
+    Account, Batch, Facts, Ledger,
+    client::{Client, Outcome},
+    import::{Importer, serve},
+    lane::{Lane, Limits},
+    router::Router,
+};
+use veneur_metric::{Context, Kind, Partial, PartialValue, Scope, Stamp, Tags};
+use veneur_ring::Member;
+use veneur_wire::{encode_partial, metricpb::Metric};
+
+const LIMITS: Limits = Limits { max_bytes: 64 * 1024, max_age: Duration::from_mins(1) };
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+struct Seen(Mutex<Vec<(Facts, Metric)>>);
+
+impl Importer for Seen {
+    fn import(&self, facts: &Facts, metrics: Vec<Metric>) {
+        let mut seen = self.0.lock().expect("no test panics here");
+        seen.extend(metrics.into_iter().map(|metric| (facts.clone(), metric)));
+    }
+}
+
+struct Peer {
+    address: String,
+    seen: Arc<Seen>,
+    _serving: JoinSet<()>,
+}
+
+async fn peer() -> Peer {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("bound").to_string();
+    let seen = Arc::new(Seen::default());
+    let mut serving = JoinSet::new();
+    let importer = Arc::clone(&seen);
+    serving.spawn(async move { serve(listener, importer, std::future::pending()).await.expect("serves") });
+    Peer { address, seen, _serving: serving }
+}
+
+fn counter(name: &str, stamp: Option<Stamp>) -> Metric {
+    let context =
+        Context { name: name.into(), tags: Tags::new(["b:2", "a:1"]), kind: Kind::Counter, scope: Scope::Global };
+    encode_partial(Partial { context, value: PartialValue::Counter(1.0), stamp })
+}
+
+fn produce(account: &Account, lane: &Lane, metrics: Vec<Metric>) {
+    for batch in Batch::split(metrics, || Facts { sender: "pod-0".into(), sequence: 7 }) {
+        account.record(|ledger| {
+            ledger.produced += batch.len();
+            ledger.held += batch.len();
+        });
+        lane.offer(batch);
+    }
+}
+
+async fn until(account: &Account, what: &str, met: impl Fn(&Ledger) -> bool) -> Ledger {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let ledger = account.snapshot();
+        assert_eq!(ledger.unaccounted(), 0, "{ledger:?}");
+        if met(&ledger) {
+            return ledger;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "waited until {what}: {ledger:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_peer_answered_is_acknowledged_and_carries_its_facts() {
+    let peer = peer().await;
+    let account = Arc::new(Account::default());
+    let lane = Lane::new(&peer.address, LIMITS, Arc::clone(&account));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(lane.clone().run());
+    produce(&account, &lane, (0..500).map(|n| counter(&format!("c{n}"), None)).collect());
+    lane.close();
+    tokio::time::timeout(PATIENCE, tasks.join_next()).await.expect("a closed lane ends once it is empty");
+    let ledger = account.snapshot();
+    assert_eq!((ledger.produced, ledger.acknowledged, ledger.held), (500, 500, 0), "{ledger:?}");
+    let seen = peer.seen.0.lock().expect("not poisoned");
+    assert_eq!(seen.len(), 500);
+    assert!(seen.iter().all(|(facts, _)| *facts == Facts { sender: "pod-0".into(), sequence: 7 }));
+}
+
+#[tokio::test]
+async fn what_was_refused_comes_back_whole_and_can_be_sent_again() {
+    // A port that nobody listens on yet: connections are refused until the peer starts.
+    let reserved = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = reserved.local_addr().expect("bound");
+    drop(reserved);
+    let mut client = Client::new(address.to_string());
+    let batch = Batch::split([counter("c", None)], Facts::default).remove(0);
+    let Outcome::NotSent(batch, _) = client.send(batch).await.outcome else { panic!("nobody was there") };
+    assert_eq!(batch.len(), 1);
+
+    let seen = Arc::new(Seen::default());
+    let (importer, mut serving) = (Arc::clone(&seen), JoinSet::new());
+    let listener = TcpListener::bind(address).await.expect("the port is free again");
+    serving.spawn(async move { serve(listener, importer, std::future::pending()).await.expect("serves") });
+    assert!(matches!(client.send(batch).await.outcome, Outcome::Acknowledged(1)));
+    assert_eq!(seen.0.lock().expect("not poisoned").len(), 1);
+}
+
+#[tokio::test]
+async fn a_lane_never_holds_more_than_its_bytes_and_drops_the_oldest() {
+    let account = Arc::new(Account::default());
+    // Nobody runs the lane, so nothing leaves it.
+    let lane = Lane::new("127.0.0.1:1", Limits { max_bytes: 2_000, ..LIMITS }, Arc::clone(&account));
+    for n in 0..100 {
+        produce(&account, &lane, (0..10).map(|m| counter(&format!("metric.{n}.{m}"), None)).collect());
+        let (_, bytes) = lane.waiting();
+        assert!(bytes <= 2_000, "{bytes} bytes wait");
+        let ledger = account.snapshot();
+        assert_eq!(ledger.unaccounted(), 0);
+        assert_eq!(ledger.held + ledger.dropped.get("queue_full").copied().unwrap_or_default(), ledger.produced);
+    }
+    lane.abandon();
+    let ledger = account.snapshot();
+    assert_eq!((ledger.held, ledger.unaccounted()), (0, 0));
+    assert!(ledger.dropped["shutdown"] > 0, "{ledger:?}");
+}
+
+#[tokio::test]
+async fn one_dead_member_does_not_delay_the_others() {
+    let (alive, account) = (peer().await, Arc::new(Account::default()));
+    let router = Router::new("proxy-0", Duration::from_secs(10), LIMITS, Arc::clone(&account));
+    let member = |name: &str, address: &str| Member { name: name.into(), address: address.into() };
+    // Port 1 refuses connections.
+    router.change(0, vec![member("alive", &alive.address), member("dead", "127.0.0.1:1")]);
+    let sent = 200;
+    router.import(&Facts::default(), (0..sent).map(|n| counter(&format!("c{n}"), None)).collect());
+    let ledger = until(&account, "the living member has its share", |ledger| ledger.acknowledged > 0).await;
+    assert_eq!(ledger.acknowledged + ledger.held, sent, "{ledger:?}");
+    assert!(ledger.held > 0, "the dead member's share waits: {ledger:?}");
+
+    let seen = alive.seen.0.lock().expect("not poisoned").clone();
+    assert!(seen.iter().all(|(_, metric)| metric.stamp.is_some()), "the first of our tiers stamps what is unstamped");
+    assert!(seen.iter().all(|(_, metric)| metric.tags == ["a:1", "b:2"]), "tags leave a proxy sorted");
+    drop(seen);
+    router.drain(Duration::from_millis(200)).await;
+    let ledger = account.snapshot();
+    assert_eq!((ledger.held, ledger.unaccounted()), (0, 0), "{ledger:?}");
+}
+
+#[tokio::test]
+async fn a_bad_metric_is_refused_alone() {
+    let (peer, account) = (peer().await, Arc::new(Account::default()));
+    let router = Router::new("proxy-0", Duration::from_secs(10), LIMITS, Arc::clone(&account));
+    router.change(0, vec![Member { name: "a".into(), address: peer.address.clone() }]);
+    let nameless = Metric { name: String::new(), ..counter("x", None) };
+    router.import(&Facts::default(), vec![counter("good", None), nameless, counter("better", None)]);
+    let ledger = until(&account, "the good ones are through", |ledger| ledger.acknowledged == 2).await;
+    assert_eq!(ledger.imported, 3);
+    assert_eq!(ledger.dropped["incomplete"], 1, "{ledger:?}");
+}
