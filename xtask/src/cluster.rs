@@ -7,6 +7,8 @@
 //! were recorded, or that sit in the cluster's own cgroups, are ever killed.
 
 pub(crate) mod image;
+pub(crate) mod packages;
+pub(crate) mod process;
 pub(crate) mod progress;
 
 mod certificates;
@@ -16,9 +18,7 @@ mod dns;
 mod name;
 mod network;
 mod node;
-mod packages;
 mod parts;
-mod process;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -30,8 +30,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use image::Image;
-pub(crate) use name::Name;
-use parts::Parts;
+pub(crate) use name::{Name, workspace};
+pub(crate) use parts::{Parts, cache_folder};
 use process::Daemons;
 use progress::Progress;
 
@@ -158,13 +158,18 @@ impl Cluster {
         self.enter(&command)
     }
 
-    /// Packs an image and loads it into the node; returns its digest.
+    /// Packs an image and loads it into the node; returns its reference.
     pub(crate) fn load(&self, image: &Image) -> Result<String> {
         let archive = self.state.join("image.tar");
-        let digest = image::pack(image, &archive)?;
+        let reference = image::pack(image, &archive)?;
         self.import_image(&archive)?;
         fs::remove_file(&archive)?;
-        Ok(digest)
+        Ok(reference)
+    }
+
+    /// References of the images that the node has.
+    pub(crate) fn images(&self) -> Result<Vec<String>> {
+        node::images(self)
     }
 
     /// Loads the images of an OCI archive into the node.

@@ -1,6 +1,12 @@
 //! Developer commands of this repository, run as `cargo xtask COMMAND`.
 
 mod cluster;
+mod demo;
+mod r#gen;
+mod images;
+mod tidy;
+mod tools;
+mod verify;
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -21,8 +27,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Start a real one-node Kubernetes in a network namespace of its own, or find it running.
-    Up(Which),
+    /// Start a real one-node Kubernetes, install the operator, run a sample application, and print what was published
+    /// beside what was sent.
+    Up(Up),
     /// Stop the cluster and remove everything it left on this machine, the cache of built parts excepted.
     Down(Which),
     /// Load the images of an OCI archive into the cluster's node.
@@ -31,6 +38,18 @@ enum Task {
     Kubectl(Passed),
     /// Run helm against the cluster: `cargo xtask helm list -A`.
     Helm(Passed),
+    /// Run every test: formatting, house rules, lints, unit and law tests, documentation, dependencies, chart, and the
+    /// cluster tests on a cluster of their own.
+    Test(Test),
+    /// Run a bench: `sketch` prints rank errors, sizes and times beside other implementations.
+    Bench {
+        /// Which.
+        which: Bench,
+    },
+    /// Rewrite what is generated: the resource's definition, protocol code, golden files.
+    Gen,
+    /// Check the house rules: directions between rooms, lints, file sizes.
+    Tidy,
 }
 
 #[derive(Args)]
@@ -38,6 +57,33 @@ struct Which {
     /// The cluster's name; by default one that belongs to this checkout.
     #[arg(long, value_parser = Name::parse)]
     name: Option<Name>,
+}
+
+#[derive(Args)]
+struct Up {
+    #[command(flatten)]
+    which: Which,
+    /// Only the cluster.
+    #[arg(long)]
+    cluster_only: bool,
+}
+
+#[derive(Args)]
+struct Test {
+    /// Also what takes long: the cluster tests three times over.
+    #[arg(long, conflicts_with = "without_cluster")]
+    all: bool,
+    /// All but the cluster tests; needs no root.
+    #[arg(long)]
+    without_cluster: bool,
+    /// Keep the cluster afterwards, to look at it.
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Bench {
+    Sketch,
 }
 
 #[derive(Args)]
@@ -76,9 +122,21 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> anyhow::Result<()> {
     match task {
-        Task::Up(which) => cluster::start(&which.name(), &Progress::start()).map(drop),
+        Task::Up(Up { which, cluster_only: true }) => cluster::start(&which.name(), &Progress::start()).map(drop),
+        Task::Up(Up { which, cluster_only: false }) => demo::up(&which.name(), &Progress::start()),
         Task::Down(which) => Cluster::named(&which.name())?.stop(&Progress::start()),
         Task::Load(Archive { which, archive }) => Cluster::running(&which.name())?.import_image(&archive),
+        Task::Test(Test { all, without_cluster, keep }) => {
+            let extent = match (all, without_cluster) {
+                (true, _) => verify::Extent::All,
+                (false, true) => verify::Extent::WithoutCluster,
+                (false, false) => verify::Extent::Normal,
+            };
+            verify::run(extent, keep, &Progress::start())
+        }
+        Task::Bench { which: Bench::Sketch } => verify::bench("veneur-sketch"),
+        Task::Gen => r#gen::write(&Progress::start()),
+        Task::Tidy => tidy::check(),
         Task::Kubectl(passed) => become_command("kubectl", passed),
         Task::Helm(passed) => become_command("helm", passed),
     }

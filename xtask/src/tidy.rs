@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::workspace;
+use crate::cluster::workspace;
 
 /// Lines above which a file is refused: split it by what it is about.
 const LONGEST_FILE: usize = 600;
@@ -179,7 +179,10 @@ fn declared(file: &str, files: &[String]) -> bool {
     let line = format!("mod {stem};");
     files
         .iter()
-        .filter(|other| Path::new(other).parent() == path.parent() || Path::new(other).with_extension("") == path.parent().unwrap_or(path))
+        .filter(|other| {
+            Path::new(other).parent() == path.parent()
+                || Path::new(other).with_extension("") == path.parent().unwrap_or(path)
+        })
         .any(|other| std::fs::read_to_string(workspace().join(other)).is_ok_and(|text| text.contains(&line)))
 }
 
@@ -188,7 +191,7 @@ fn rooms(metadata: &Value) -> Result<BTreeMap<String, &Value>> {
     let root = workspace();
     let own = packages(metadata)?.iter().filter_map(|package| {
         let manifest = Path::new(package["manifest_path"].as_str()?);
-        let room = manifest.parent()?.strip_prefix(&root).ok()?;
+        let room = manifest.parent()?.strip_prefix(root).ok()?;
         Some((room.to_str()?.to_owned(), package))
     });
     Ok(own.collect())

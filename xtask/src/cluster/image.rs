@@ -14,7 +14,7 @@ use tar::{Builder, EntryType, Header};
 /// What is packed: layers from the bottom up, and how a container of it starts.
 #[derive(Debug, Default)]
 pub(crate) struct Image {
-    /// Full name, `localhost/NAME:TAG`.
+    /// Full name, `localhost/NAME:TAG`; where it has no tag, that is made from the content.
     pub(crate) reference: String,
     pub(crate) layers: Vec<Vec<Entry>>,
     pub(crate) entrypoint: Vec<String>,
@@ -27,20 +27,9 @@ pub(crate) struct Image {
 /// A file, link or whole folder of a layer; paths are relative to the image's root.
 #[derive(Debug)]
 pub(crate) enum Entry {
-    File {
-        path: PathBuf,
-        source: PathBuf,
-        mode: u32,
-    },
-    Link {
-        path: PathBuf,
-        target: PathBuf,
-    },
-    #[cfg_attr(not(test), expect(dead_code, reason = "the sample application's root folder will be one"))]
-    Tree {
-        path: PathBuf,
-        source: PathBuf,
-    },
+    File { path: PathBuf, source: PathBuf, mode: u32 },
+    Link { path: PathBuf, target: PathBuf },
+    Tree { path: PathBuf, source: PathBuf },
 }
 
 /// Content under its digest, as the layout's index and manifest refer to it.
@@ -55,7 +44,10 @@ enum Content {
     File(PathBuf),
 }
 
-/// Writes the image as an OCI archive; returns the manifest's digest.
+/// Digits of the digest in a tag made from it.
+const TAG_DIGITS: usize = 12;
+
+/// Writes the image as an OCI archive; returns its reference, with a tag.
 pub(crate) fn pack(image: &Image, archive: &Path) -> Result<String> {
     let mut layers = Vec::new();
     for (index, entries) in image.layers.iter().enumerate() {
@@ -73,9 +65,9 @@ pub(crate) fn pack(image: &Image, archive: &Path) -> Result<String> {
         "layers": layers.iter().map(|it| it.descriptor("application/vnd.oci.image.layer.v1.tar")).collect::<Vec<_>>(),
     }));
     let mut entry = manifest.descriptor("application/vnd.oci.image.manifest.v1+json");
-    entry["annotations"] = json!({"io.containerd.image.name": image.reference});
+    let reference = tagged(&image.reference, &manifest.digest);
+    entry["annotations"] = json!({"io.containerd.image.name": reference});
     let index = json!({"schemaVersion": 2, "manifests": [entry]});
-    let digest = manifest.digest.clone();
 
     let file = File::create(archive).with_context(|| format!("cannot create {}", archive.display()))?;
     let mut tar = Builder::new(BufWriter::new(file));
@@ -90,7 +82,17 @@ pub(crate) fn pack(image: &Image, archive: &Path) -> Result<String> {
             fs::remove_file(path)?;
         }
     }
-    Ok(digest)
+    Ok(reference)
+}
+
+/// A changed image gets another tag, so that pods of it are replaced; an unchanged one keeps its own.
+fn tagged(reference: &str, digest: &str) -> String {
+    let name = reference.rsplit('/').next().unwrap_or(reference);
+    if name.contains(':') {
+        return reference.to_owned();
+    }
+    let digits = digest.trim_start_matches("sha256:");
+    format!("{reference}:{}", &digits[..TAG_DIGITS.min(digits.len())])
 }
 
 fn layer(entries: &[Entry], scratch: &Path) -> Result<Blob> {
@@ -214,7 +216,7 @@ mod tests {
         fs::write(tree.join("lib/deep/file"), vec![7; 3000]).unwrap();
         std::os::unix::fs::symlink("deep/file", tree.join("lib/link")).unwrap();
         let image = Image {
-            reference: "localhost/example:1".into(),
+            reference: "localhost/example".into(),
             layers: vec![
                 vec![Entry::Tree { path: PathBuf::new(), source: tree }],
                 vec![
@@ -225,8 +227,8 @@ mod tests {
             ..Image::default()
         };
         let (first, second) = (folder.path().join("1.tar"), folder.path().join("2.tar"));
-        let digest = pack(&image, &first).unwrap();
-        assert_eq!(digest, pack(&image, &second).unwrap());
+        let reference = pack(&image, &first).unwrap();
+        assert_eq!(reference, pack(&image, &second).unwrap());
         assert_eq!(fs::read(&first).unwrap(), fs::read(&second).unwrap(), "packing is deterministic");
 
         let mut archive = tar::Archive::new(File::open(&first).unwrap());
@@ -245,7 +247,14 @@ mod tests {
             }
         }
         assert_eq!(blobs, 4, "two layers, configuration, manifest");
-        assert_eq!(index["manifests"][0]["digest"], digest.as_str());
-        assert_eq!(index["manifests"][0]["annotations"]["io.containerd.image.name"], "localhost/example:1");
+        let digest = index["manifests"][0]["digest"].as_str().unwrap();
+        assert_eq!(reference, format!("localhost/example:{}", &digest["sha256:".len()..][..TAG_DIGITS]));
+        assert_eq!(index["manifests"][0]["annotations"]["io.containerd.image.name"], reference.as_str());
+    }
+
+    #[test]
+    fn a_tag_that_was_given_is_kept() {
+        assert_eq!(tagged("localhost:5000/example:1", "sha256:0123456789abcdef"), "localhost:5000/example:1");
+        assert_eq!(tagged("localhost:5000/example", "sha256:0123456789abcdef"), "localhost:5000/example:0123456789ab");
     }
 }

@@ -81,10 +81,21 @@ pub(crate) fn import_pause_image(cluster: &Cluster) -> Result<()> {
 
 /// Loads an OCI archive into containerd and unpacks it.
 pub(crate) fn import_image(cluster: &Cluster, archive: &Path) -> Result<()> {
+    let mut import = ctr_images(cluster);
+    import.args(["import", "--snapshotter"]).arg(snapshotter(cluster)?).arg(archive);
+    process::output(&mut import).map(drop)
+}
+
+/// References of the images in containerd.
+pub(crate) fn images(cluster: &Cluster) -> Result<Vec<String>> {
+    let listed = process::output(ctr_images(cluster).args(["list", "--quiet"]))?;
+    Ok(listed.lines().map(str::to_owned).collect())
+}
+
+fn ctr_images(cluster: &Cluster) -> Command {
     let mut ctr = Command::new("ctr");
-    ctr.arg("--address").arg(socket(cluster)).args(["--namespace", "k8s.io", "images", "import", "--snapshotter"]);
-    ctr.arg(snapshotter(cluster)?).arg(archive);
-    process::output(&mut ctr).map(drop)
+    ctr.arg("--address").arg(socket(cluster)).args(["--namespace", "k8s.io", "images"]);
+    ctr
 }
 
 /// Starts kubelet and kube-proxy.

@@ -31,6 +31,14 @@ pub(crate) fn install_missing(progress: &Progress) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
+    install(&packages, progress)?;
+    let (list, still) = (packages.join(" "), missing());
+    ensure!(still.is_empty(), "apt-get installed {list}, but nothing of {} is found on PATH", still.join(" "));
+    Ok(())
+}
+
+/// Installs these Debian packages.
+pub(crate) fn install(packages: &[&str], progress: &Progress) -> Result<()> {
     let list = packages.join(" ");
     ensure!(
         find("apt-get").is_some(),
@@ -38,14 +46,11 @@ pub(crate) fn install_missing(progress: &Progress) -> Result<()> {
     );
     progress.step(&format!("install {list}"), |_| {
         let mut install = Command::new("apt-get");
-        install.args(["install", "--yes", "--no-install-recommends"]).args(&packages);
+        install.args(["install", "--yes", "--no-install-recommends"]).args(packages);
         install.env("DEBIAN_FRONTEND", "noninteractive");
         process::output(Command::new("apt-get").arg("update"))?;
         process::output(&mut install).map(drop)
-    })?;
-    let still = missing();
-    ensure!(still.is_empty(), "apt-get installed {list}, but nothing of {} is found on PATH", still.join(" "));
-    Ok(())
+    })
 }
 
 /// The Debian packages to install, empty when all programs are there.

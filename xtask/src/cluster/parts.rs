@@ -2,9 +2,8 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
@@ -52,17 +51,22 @@ pub(crate) struct Parts {
     cache: PathBuf,
 }
 
+/// What survives the clusters and is shared by all checkouts of a user: `$XDG_CACHE_HOME`, else `~/.cache`.
+pub(crate) fn cache_folder() -> Result<PathBuf> {
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| env::home_dir().map(|home| home.join(".cache")));
+    Ok(cache.context("no home folder to cache in: set HOME or XDG_CACHE_HOME")?.join("veneur"))
+}
+
 /// Every part with its version, on one line.
 pub(crate) fn versions() -> String {
     PARTS.map(|part| part.folder()).join(" ")
 }
 
 impl Parts {
-    /// The cache in the user's cache folder (`$XDG_CACHE_HOME`, else `~/.cache`).
+    /// The parts in the user's cache folder.
     pub(crate) fn in_cache() -> Result<Self> {
-        let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let cache = cache.or_else(|| env::home_dir().map(|home| home.join(".cache")));
-        Ok(Self { cache: cache.context("no home folder to cache in: set HOME or XDG_CACHE_HOME")?.join("veneur") })
+        Ok(Self { cache: cache_folder()? })
     }
 
     /// Where a program of the parts is, or will be.
@@ -105,15 +109,11 @@ impl Parts {
         let mut build = Command::new("go");
         build.args(["build", "-v", "-trimpath", "-ldflags", &part.linker_flags(), "-o"]).arg(&unfinished).arg(package);
         build.current_dir(workspace().join("xtask/cluster/parts").join(part.name)).env("CGO_ENABLED", "0");
-        let mut child = build.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot run go")?;
-        let mut said = Vec::new();
-        for line in BufReader::new(child.stderr.take().expect("stderr is piped above")).lines() {
-            said.push(line.context("cannot read what go says")?);
-            step.detail(format!("({} packages compiled)", said.len()));
-        }
-        let status = child.wait().context("cannot wait for go")?;
-        let last = said[said.len().saturating_sub(20)..].join("\n  ");
-        ensure!(status.success(), "go build {package} failed ({status}):\n  {last}");
+        let mut compiled = 0;
+        process::watch(build, |_| {
+            compiled += 1;
+            step.detail(format!("({compiled} packages compiled)"));
+        })?;
         fs::rename(&unfinished, self.binary(program)).with_context(|| format!("cannot keep the built {program}"))
     }
 

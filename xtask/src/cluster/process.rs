@@ -4,8 +4,10 @@
 //! leaves a record (pid, start time, boot id). Only a process that still matches its record is signalled, through a
 //! pidfd, so a reused pid is never hit.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader, pipe};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -197,15 +199,40 @@ pub(crate) fn wrap<const N: usize>(prefix: [&str; N], inner: &Command) -> Comman
     outer
 }
 
+/// Runs a command to its end and hands on each line that it prints; its failure carries the last of them.
+pub(crate) fn watch(mut command: Command, mut on_line: impl FnMut(&str)) -> Result<()> {
+    let described = describe(&command);
+    let (reader, writer) = pipe().context("cannot create a pipe")?;
+    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+    let mut child = command.spawn().with_context(|| format!("cannot run `{described}`"))?;
+    // It holds the writing ends: with them open, the lines below would never end.
+    drop(command);
+    let mut last = VecDeque::new();
+    for line in BufReader::new(reader).split(b'\n') {
+        let line = line.with_context(|| format!("cannot read what `{described}` prints"))?;
+        let line = String::from_utf8_lossy(&line).into_owned();
+        on_line(&line);
+        last.push_back(line);
+        if last.len() > TAIL_LINES {
+            last.pop_front();
+        }
+    }
+    let status = child.wait().with_context(|| format!("cannot wait for `{described}`"))?;
+    let last = last.make_contiguous().join("\n  ");
+    ensure!(status.success(), "`{described}` failed ({status}); the end of what it printed:\n  {last}");
+    Ok(())
+}
+
 /// Runs a command to its end and returns what it printed; its failure carries what it printed on stderr.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let line = || {
-        let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
-        words.join(OsStr::new(" ")).to_string_lossy().into_owned()
-    };
-    let described = line();
+    let described = describe(command);
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run `{described}`"))?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "`{described}` failed ({}): {}", output.status, stderr.trim());
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn describe(command: &Command) -> String {
+    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+    words.join(OsStr::new(" ")).to_string_lossy().into_owned()
 }

@@ -1,0 +1,28 @@
+//! Rewrites what is generated: the resource's definition, the protocol code, golden files.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use crate::cluster::progress::Progress;
+use crate::cluster::workspace;
+
+/// Packages whose tests compare generated files; with `UPDATE_GOLDEN` set they write them instead.
+const GENERATORS: [&str; 3] = ["veneur-forward", "veneur-operator-api", "veneur-operator"];
+
+/// Runs every generator.
+pub(crate) fn write(progress: &Progress) -> Result<()> {
+    for package in GENERATORS {
+        progress.step(&format!("generate what {package} compares"), |_| {
+            let status = Command::new(env!("CARGO"))
+                .args(["test", "--quiet", "--package", package])
+                .env("UPDATE_GOLDEN", "1")
+                .current_dir(workspace())
+                .status()?;
+            ensure!(status.success(), "cargo test --package {package} failed: see above");
+            Ok(())
+        })?;
+    }
+    progress.say("see what changed with `git status`");
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! The executables, each static and alone in its image.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::{USER, target};
+use crate::cluster::image::{Entry, Image};
+use crate::cluster::progress::Progress;
+use crate::cluster::{process, workspace};
+
+/// Packages, each of which builds an executable of the same name.
+const PACKAGES: [&str; 3] = ["veneur", "veneur-operator", "veneur-intake"];
+
+/// Compiles them, as far as they have changed; returns the folder they are in.
+pub(super) fn build(progress: &Progress) -> Result<PathBuf> {
+    // The GNU target by name: with it, flags do not reach build scripts and macros, which cannot be static.
+    let triple = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--release", "--locked", "--target", &triple, "--target-dir"]).arg(target());
+    cargo.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+    // glibc's own resolver is linked in; what it cannot have, name services as shared libraries, no image holds anyway.
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    cargo.current_dir(workspace());
+    progress.step("compile veneur, veneur-operator and veneur-intake", |step| {
+        let mut compiled = 0;
+        process::watch(cargo, |line| {
+            if line.trim_start().starts_with("Compiling") {
+                compiled += 1;
+                step.detail(format!("({compiled} packages compiled)"));
+            }
+        })
+    })?;
+    Ok(target().join(triple).join("release"))
+}
+
+/// The image of one executable.
+pub(super) fn image(folder: &Path, name: &str) -> Image {
+    let program = Entry::File { path: name.into(), source: folder.join(name), mode: 0o755 };
+    Image {
+        reference: format!("localhost/{name}"),
+        layers: vec![vec![program]],
+        entrypoint: vec![format!("/{name}")],
+        user: USER.into(),
+        ..Image::default()
+    }
+}

@@ -1,0 +1,152 @@
+//! The test command: everything that has to hold, cheapest first.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::cluster::progress::Progress;
+use crate::cluster::{self, Cluster, Name, Parts, workspace};
+use crate::images::{self, Images};
+use crate::{demo::install, tidy, tools};
+
+/// What to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All but the cluster tests.
+    WithoutCluster,
+    /// What every change has to pass.
+    Normal,
+    /// Also what takes long: the cluster tests three times over.
+    All,
+}
+
+/// Times that the cluster tests are run in full: a test that passes once may still be a flaky one.
+const ENDURANCE: usize = 3;
+
+/// Runs the tests; stops at the first step that fails.
+pub(crate) fn run(extent: Extent, keep: bool, progress: &Progress) -> Result<()> {
+    cargo(progress, "formatting", &["fmt", "--all", "--check"])?;
+    progress.step("house rules", |_| tidy::check())?;
+    cargo(progress, "lints", &["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])?;
+    cargo(progress, "unit and law tests, drift of generated files", &["test", "--locked", "--no-fail-fast"])?;
+    documentation(progress)?;
+    dependencies(progress)?;
+    chart(progress)?;
+    if extent != Extent::WithoutCluster {
+        let rounds = if extent == Extent::All { ENDURANCE } else { 1 };
+        on_a_cluster(rounds, keep, progress)?;
+    }
+    progress.say(&format!("all passed in {:.0} s", progress.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+fn cargo(progress: &Progress, what: &str, arguments: &[&str]) -> Result<()> {
+    progress.step(what, |_| succeed(Command::new(env!("CARGO")).args(arguments)))
+}
+
+fn documentation(progress: &Progress) -> Result<()> {
+    progress.step("documentation", |_| {
+        let mut command = Command::new(env!("CARGO"));
+        command.args(["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"]);
+        succeed(command.env("RUSTDOCFLAGS", "--deny warnings"))
+    })
+}
+
+/// Bans, licences and sources always; advisories where their database can be had.
+fn dependencies(progress: &Progress) -> Result<()> {
+    let deny = tools::cargo_deny(progress)?;
+    progress.step("dependencies: bans, licences, sources", |_| {
+        succeed(Command::new(&deny).args(["--log-level", "warn", "check", "bans", "licenses", "sources"]))
+    })?;
+    let fetched = Command::new(&deny).args(["fetch", "db"]).current_dir(workspace()).output()?;
+    if !fetched.status.success() {
+        progress.say("dependencies: advisories NOT checked, their database cannot be reached from here");
+        return Ok(());
+    }
+    progress.step("dependencies: advisories", |_| {
+        succeed(Command::new(&deny).args(["--log-level", "warn", "check", "--disable-fetch", "advisories"]))
+    })
+}
+
+fn chart(progress: &Progress) -> Result<()> {
+    let parts = Parts::in_cache()?;
+    parts.build_missing(progress)?;
+    let helm = parts.binary("helm");
+    progress.step("chart", |_| {
+        succeed(Command::new(&helm).args(["lint", "--strict", "charts/veneur-operator"]))?;
+        let rendered = Command::new(&helm)
+            .args(["template", "veneur", "charts/veneur-operator", "--kube-version", "1.34.4"])
+            .current_dir(workspace())
+            .output()
+            .context("cannot run helm")?;
+        ensure!(rendered.status.success(), "helm template: {}", String::from_utf8_lossy(&rendered.stderr));
+        let text = String::from_utf8_lossy(&rendered.stdout);
+        for secret in ["caBundle", "BEGIN CERTIFICATE", "PRIVATE KEY"] {
+            ensure!(
+                !text.contains(secret),
+                "the rendered chart holds {secret}: certificates are the operator's to issue"
+            );
+        }
+        Ok(())
+    })
+}
+
+/// Starts a cluster, installs the project on it, runs the cluster tests inside its network namespace, and removes it.
+fn on_a_cluster(rounds: usize, keep: bool, progress: &Progress) -> Result<()> {
+    images::compile(progress)?;
+    cargo(progress, "compile the cluster tests", &["test", "--package", "veneur-e2e", "--locked", "--no-run"])?;
+    let name = Name::of_workspace("test");
+    let cluster = cluster::start(&name, progress)?;
+    let outcome = install_and_test(&cluster, rounds, progress);
+    if keep {
+        progress.say(&format!("the cluster is kept: `cargo xtask kubectl --name {name} get pods -A`"));
+        return outcome;
+    }
+    let removed = cluster.stop(progress);
+    outcome.and(removed)
+}
+
+fn install_and_test(cluster: &Cluster, rounds: usize, progress: &Progress) -> Result<()> {
+    let images = images::build(progress)?;
+    images.load(cluster, progress)?;
+    install::operator(cluster, &images, progress)?;
+    for round in 1..=rounds {
+        let what = if rounds == 1 { "cluster tests".to_owned() } else { format!("cluster tests, round {round}") };
+        progress.step(&what, |_| cluster_tests(cluster, &images))?;
+    }
+    Ok(())
+}
+
+fn cluster_tests(cluster: &Cluster, images: &Images) -> Result<()> {
+    let kubectl = Parts::in_cache()?.binary("kubectl");
+    let own = env::var_os("PATH").unwrap_or_default();
+    let path = env::join_paths(kubectl.parent().map(PathBuf::from).into_iter().chain(env::split_paths(&own)))?;
+    let mut tests = Command::new(env!("CARGO"));
+    // Offline: inside the cluster's network namespace there is no way out. All was compiled before.
+    tests
+        .args(["test", "--package", "veneur-e2e", "--locked", "--offline", "--no-fail-fast", "--", "--nocapture"])
+        .env("PATH", path)
+        .env("KUBECONFIG", cluster.kubeconfig())
+        .env("VENEUR_SAMPLE_IMAGE", &images.sample.reference)
+        .env("VENEUR_INTAKE_IMAGE", &images.intake.reference)
+        .current_dir(workspace());
+    succeed(&mut cluster.enter(&tests))
+}
+
+/// Runs the benches of a package.
+pub(crate) fn bench(package: &str) -> Result<()> {
+    succeed(Command::new(env!("CARGO")).args(["bench", "--quiet", "--locked", "--package", package]))
+}
+
+fn succeed(command: &mut Command) -> Result<()> {
+    let shown: Vec<String> = command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let program = PathBuf::from(command.get_program());
+    let program = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let status = command.current_dir(workspace()).status().with_context(|| format!("cannot run {program}"))?;
+    if !status.success() {
+        bail!("`{program} {}` failed, see above", shown.join(" "));
+    }
+    Ok(())
+}
