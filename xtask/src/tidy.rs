@@ -176,14 +176,17 @@ fn declared(file: &str, files: &[String]) -> bool {
     if matches!(stem, "lib" | "main" | "build") || roots.iter().any(|root| file.contains(root)) {
         return true;
     }
-    let line = format!("mod {stem};");
+    let lines = [format!("mod {stem};"), format!("mod r#{stem};")];
     files
         .iter()
         .filter(|other| {
             Path::new(other).parent() == path.parent()
                 || Path::new(other).with_extension("") == path.parent().unwrap_or(path)
         })
-        .any(|other| std::fs::read_to_string(workspace().join(other)).is_ok_and(|text| text.contains(&line)))
+        .any(|other| {
+            std::fs::read_to_string(workspace().join(other))
+                .is_ok_and(|text| lines.iter().any(|line| text.contains(line)))
+        })
 }
 
 /// The workspace's own packages by folder.

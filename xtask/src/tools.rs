@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use crate::cluster::cache_folder;
 use crate::cluster::progress::Progress;
 
-const CARGO_DENY: &str = "0.19.2";
+const CARGO_DENY: &str = "0.20.2";
 
 /// cargo-deny, installed when it is not there.
 pub(crate) fn cargo_deny(progress: &Progress) -> Result<PathBuf> {

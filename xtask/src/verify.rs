@@ -66,7 +66,7 @@ fn dependencies(progress: &Progress) -> Result<()> {
         return Ok(());
     }
     progress.step("dependencies: advisories", |_| {
-        succeed(Command::new(&deny).args(["--log-level", "warn", "check", "--disable-fetch", "advisories"]))
+        succeed(Command::new(&deny).args(["--log-level", "warn", "--offline", "check", "advisories"]))
     })
 }
 

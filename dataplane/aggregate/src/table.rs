@@ -33,6 +33,8 @@ pub struct Flush {
     pub points: Vec<Point>,
     /// Values for the next tier.
     pub partials: Vec<Partial>,
+    /// Statistics that no double can hold, such as the sum of two largest ones. They are in neither list.
+    pub overflowed: u64,
 }
 
 /// A partial that could not be merged.
@@ -123,7 +125,7 @@ impl Table {
         let mut flush = Flush::default();
         for (context, value) in self.values {
             let split = split(context.kind, context.scope, publishing.forwards);
-            let mut publish = Publisher { context: &context, timestamp, interval, points: &mut flush.points };
+            let mut publish = Publisher { context: &context, timestamp, interval, flush: &mut flush };
             let partial = match value {
                 Value::Counter(total) => {
                     publish.whole(split.aggregates, PointKind::Count, total);
@@ -166,7 +168,7 @@ struct Publisher<'a> {
     context: &'a Context,
     timestamp: i64,
     interval: Duration,
-    points: &'a mut Vec<Point>,
+    flush: &'a mut Flush,
 }
 
 impl Publisher<'_> {
@@ -211,10 +213,10 @@ impl Publisher<'_> {
         }
     }
 
-    /// Points are finite by contract: an overflow is left out, as no sink could take it.
+    /// Points are finite by contract: an overflow is left out and counted, as no sink could take it.
     fn point(&mut self, suffix: &str, kind: PointKind, value: f64) {
         if value.is_finite() {
-            self.points.push(Point {
+            self.flush.points.push(Point {
                 name: format!("{}{suffix}", self.context.name).into_boxed_str(),
                 tags: self.context.tags.clone(),
                 kind,
@@ -222,6 +224,8 @@ impl Publisher<'_> {
                 timestamp: self.timestamp,
                 interval: self.interval,
             });
+        } else {
+            self.flush.overflowed += 1;
         }
     }
 }

@@ -44,6 +44,8 @@ struct Queue {
 struct State {
     waiting: VecDeque<(Batch, Instant)>,
     bytes: usize,
+    /// Metrics that are being sent.
+    out: u64,
     closed: bool,
 }
 
@@ -85,14 +87,19 @@ impl Lane {
         self.queue.changed.notify_one();
     }
 
-    /// Drops what still waits, when there is no time left to deliver it.
+    /// Drops what still waits, when there is no time left to deliver it. What was being sent when [`run`](Self::run)
+    /// was ended may have arrived.
     pub fn abandon(&self) {
-        let dropped = {
+        let (dropped, out) = {
             let mut state = self.queue.lock();
             state.bytes = 0;
-            state.waiting.drain(..).map(|(batch, _)| batch.len()).sum()
+            (state.waiting.drain(..).map(|(batch, _)| batch.len()).sum(), std::mem::take(&mut state.out))
         };
-        self.queue.account.record(|ledger| ledger.drop_held("shutdown", dropped));
+        self.queue.account.record(|ledger| {
+            ledger.drop_held("shutdown", dropped);
+            ledger.held -= out.min(ledger.held);
+            ledger.uncertain += out;
+        });
     }
 
     /// Delivers until closed and empty.
@@ -103,6 +110,7 @@ impl Lane {
         let mut failing = false;
         while let Some((batch, since)) = queue.next().await {
             let Sent { unsendable, outcome } = client.send(batch).await;
+            queue.lock().out = 0;
             queue.account.record(|ledger| ledger.drop_held("peer_cannot_carry", unsendable));
             match outcome {
                 Outcome::Acknowledged(metrics) => {
@@ -147,6 +155,7 @@ impl Queue {
                 while let Some((batch, since)) = state.waiting.pop_front() {
                     state.bytes -= batch.bytes();
                     if since.elapsed() <= self.limits.max_age {
+                        state.out = batch.len();
                         next = Some((batch, since));
                         break;
                     }

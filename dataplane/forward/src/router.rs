@@ -195,7 +195,7 @@ impl Importer for Router {
             let batches = Batch::split(metrics, || self.next_facts());
             self.offer(&mut routes, member, batches);
         }
-        // Points keep the facts of their origin: the global that publishes them drops repeats by these.
+        // Points keep the facts of their origin, by which a global can tell whose they are.
         for (member, metrics) in points {
             let batches = Batch::split(metrics, || facts.clone());
             self.offer(&mut routes, member, batches);

@@ -1,7 +1,7 @@
 //! Delivery between real peers on loopback: what was answered, what was not, and what there was no room for.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
 
@@ -128,6 +128,44 @@ async fn a_lane_never_holds_more_than_its_bytes_and_drops_the_oldest() {
     let ledger = account.snapshot();
     assert_eq!((ledger.held, ledger.unaccounted()), (0, 0));
     assert!(ledger.dropped["shutdown"] > 0, "{ledger:?}");
+}
+
+/// Takes a batch and does not answer until the test lets it.
+struct Hung {
+    entered: mpsc::SyncSender<()>,
+    released: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Importer for Hung {
+    fn import(&self, _: &Facts, _: Vec<Metric>) {
+        self.entered.send(()).expect("the test waits for this");
+        let released = self.released.lock().expect("not poisoned").recv();
+        assert!(released.is_err(), "nothing is ever sent: the test drops its end");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_being_sent_when_time_ran_out_is_uncertain() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("bound").to_string();
+    let ((entered, enters), (release, released)) = (mpsc::sync_channel(1), mpsc::channel::<()>());
+    let mut serving = JoinSet::new();
+    let importer = Arc::new(Hung { entered, released: Mutex::new(released) });
+    serving.spawn(async move { serve(listener, importer, std::future::pending()).await.expect("serves") });
+
+    let account = Arc::new(Account::default());
+    let lane = Lane::new(address, LIMITS, Arc::clone(&account));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(lane.clone().run());
+    produce(&account, &lane, vec![counter("on its way", None)]);
+    tokio::task::spawn_blocking(move || enters.recv()).await.expect("no panic").expect("the peer has it");
+    produce(&account, &lane, vec![counter("waiting", None)]);
+    tasks.shutdown().await;
+    lane.abandon();
+    let ledger = account.snapshot();
+    assert_eq!((ledger.uncertain, ledger.dropped["shutdown"], ledger.held), (1, 1, 0), "{ledger:?}");
+    assert_eq!(ledger.unaccounted(), 0);
+    drop(release);
 }
 
 #[tokio::test]

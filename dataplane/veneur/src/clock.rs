@@ -1,4 +1,4 @@
-//! The wall clock, which only this room reads.
+//! The wall clock of this room: boundaries are wall-clock times, so nothing here goes by a monotonic one.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

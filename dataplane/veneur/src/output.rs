@@ -43,13 +43,22 @@ impl Output {
 
     /// Sends one interval's flush on its ways. `stamp` is the interval it was flushed in.
     pub(crate) fn send(&self, flush: Flush, stamp: Stamp) {
-        let Flush { points, partials } = flush;
+        let Flush { points, partials, overflowed } = flush;
+        self.account.record(|ledger| {
+            ledger.produced += overflowed;
+            ledger.drop_new("overflow", overflowed);
+        });
+        // A local's points are its own, whichever way they leave; what a global computes is the fleet's.
+        let points: Vec<Point> = match &self.lane {
+            Some(_) => points.into_iter().map(|point| self.with_origin(point)).collect(),
+            None => points,
+        };
         if let Some(lane) = &self.lane {
             self.offer(lane, partials.into_iter().map(encode_partial), || self.next_facts());
         }
         match &self.lane {
             Some(lane) if self.forward_points => {
-                let points = points.into_iter().map(|point| encode_point(self.with_origin(point), stamp));
+                let points = points.into_iter().map(|point| encode_point(point, stamp));
                 self.offer(lane, points, || self.next_facts());
             }
             _ => {

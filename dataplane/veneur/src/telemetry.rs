@@ -68,6 +68,9 @@ impl Collector for Snapshot {
             page.counter("veneur_datagrams_read", "Datagrams read", datagrams.read)?;
             let dropped = datagrams.kernel_dropped;
             page.counter("veneur_datagrams_kernel_dropped", "Datagrams the kernel dropped", dropped)?;
+            let skipped = samples.skipped_sections;
+            page.counter("veneur_datagrams_arrived", "Datagrams the kernel took in for us", datagrams.arrived)?;
+            page.counter("veneur_skipped_sections", "Sections of unknown meaning, whose values are kept", skipped)?;
             page.counter("veneur_samples_parsed", "Values found in datagrams", samples.parsed)?;
             page.counter("veneur_samples_aggregated", "Values in an interval's table", samples.aggregated)?;
             let refused: Vec<_> =

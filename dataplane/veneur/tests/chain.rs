@@ -39,11 +39,8 @@ async fn chain(locals: usize, globals: usize) -> Chain {
     };
     let mut running_globals = Vec::new();
     for _ in 0..globals {
-        let sink = Datadog {
-            api_key: "key".into(),
-            api_hostname: format!("http://{intake_address}"),
-            ..Datadog::default()
-        };
+        let sink =
+            Datadog { api_key: "key".into(), api_hostname: format!("http://{intake_address}"), ..Datadog::default() };
         let config = Server {
             grpc_address: "127.0.0.1:0".into(),
             metric_sinks: vec![Sink { name: "datadog".into(), kind: SinkKind::Datadog(sink) }],

@@ -115,9 +115,11 @@ impl Limits {
 
     /// Whether `counted` fits at both ends of a centroid of `weight`. The outermost values never join: rank 0 allows 0.
     fn allow(&self, counted: f64, below: f64, weight: f64) -> bool {
-        let through = below + weight;
-        let least = (below * (self.total - below)).min(through * (self.total - through));
-        counted <= self.heaviest && counted * counted * self.tail <= least
+        if counted > self.heaviest {
+            return false;
+        }
+        let (squared, through) = (counted * counted * self.tail, below + weight);
+        squared <= below * (self.total - below) && squared <= through * (self.total - through)
     }
 
     fn allow_within(&self, stretch: &Stretch, below: f64, weight: f64) -> bool {

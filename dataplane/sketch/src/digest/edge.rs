@@ -40,8 +40,10 @@ fn sides(before: Centroid, spacing_before: f64, after: Centroid, spacing_after: 
 }
 
 /// Value per weight from the first centre to the last, without the widest gap: that one may be an edge itself.
-fn spacing([a, b, c, d, e]: &[Centroid; WINDOW]) -> f64 {
-    let widest = (b.mean - a.mean).max(c.mean - b.mean).max((d.mean - c.mean).max(e.mean - d.mean));
-    let weight = b.weight + c.weight + d.weight + f64::midpoint(a.weight, e.weight);
-    (e.mean - a.mean - widest) / weight
+fn spacing(window: &[Centroid; WINDOW]) -> f64 {
+    let (first, last) = (window[0], window[WINDOW - 1]);
+    let gap = |at: usize| window[at + 1].mean - window[at].mean;
+    let widest = gap(0).max(gap(1)).max(gap(2).max(gap(3)));
+    let between: f64 = window[1..WINDOW - 1].iter().map(|centroid| centroid.weight).sum();
+    (last.mean - first.mean - widest) / (between + f64::midpoint(first.weight, last.weight))
 }
