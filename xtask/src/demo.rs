@@ -3,6 +3,7 @@
 
 mod batch;
 pub(crate) mod install;
+mod lacking;
 mod published;
 mod table;
 

@@ -76,6 +76,9 @@ struct Test {
     /// All but the cluster tests; needs no root.
     #[arg(long)]
     without_cluster: bool,
+    /// The cluster tests alone.
+    #[arg(long, conflicts_with_all = ["all", "without_cluster"])]
+    only_cluster: bool,
     /// Keep the cluster afterwards, to look at it.
     #[arg(long)]
     keep: bool,
@@ -126,11 +129,12 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Up(Up { which, cluster_only: false }) => demo::up(&which.name(), &Progress::start()),
         Task::Down(which) => Cluster::named(&which.name())?.stop(&Progress::start()),
         Task::Load(Archive { which, archive }) => Cluster::running(&which.name())?.import_image(&archive),
-        Task::Test(Test { all, without_cluster, keep }) => {
-            let extent = match (all, without_cluster) {
-                (true, _) => verify::Extent::All,
-                (false, true) => verify::Extent::WithoutCluster,
-                (false, false) => verify::Extent::Normal,
+        Task::Test(Test { all, without_cluster, only_cluster, keep }) => {
+            let extent = match (all, without_cluster, only_cluster) {
+                (true, _, _) => verify::Extent::All,
+                (_, true, _) => verify::Extent::WithoutCluster,
+                (_, _, true) => verify::Extent::OnlyCluster,
+                (false, false, false) => verify::Extent::Normal,
             };
             verify::run(extent, keep, &Progress::start())
         }

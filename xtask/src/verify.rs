@@ -16,6 +16,8 @@ use crate::{demo::install, tidy, tools};
 pub(crate) enum Extent {
     /// All but the cluster tests.
     WithoutCluster,
+    /// The cluster tests alone.
+    OnlyCluster,
     /// What every change has to pass.
     Normal,
     /// Also what takes long: the cluster tests three times over.
@@ -27,19 +29,25 @@ const ENDURANCE: usize = 3;
 
 /// Runs the tests; stops at the first step that fails.
 pub(crate) fn run(extent: Extent, keep: bool, progress: &Progress) -> Result<()> {
-    cargo(progress, "formatting", &["fmt", "--all", "--check"])?;
-    progress.step("house rules", |_| tidy::check())?;
-    cargo(progress, "lints", &["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])?;
-    cargo(progress, "unit and law tests, drift of generated files", &["test", "--locked", "--no-fail-fast"])?;
-    documentation(progress)?;
-    dependencies(progress)?;
-    chart(progress)?;
+    if extent != Extent::OnlyCluster {
+        without_a_cluster(progress)?;
+    }
     if extent != Extent::WithoutCluster {
         let rounds = if extent == Extent::All { ENDURANCE } else { 1 };
         on_a_cluster(rounds, keep, progress)?;
     }
     progress.say(&format!("all passed in {:.0} s", progress.elapsed().as_secs_f64()));
     Ok(())
+}
+
+fn without_a_cluster(progress: &Progress) -> Result<()> {
+    cargo(progress, "formatting", &["fmt", "--all", "--check"])?;
+    progress.step("house rules", |_| tidy::check())?;
+    cargo(progress, "lints", &["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])?;
+    cargo(progress, "unit and law tests, drift of generated files", &["test", "--locked", "--no-fail-fast"])?;
+    documentation(progress)?;
+    dependencies(progress)?;
+    chart(progress)
 }
 
 fn cargo(progress: &Progress, what: &str, arguments: &[&str]) -> Result<()> {

@@ -62,6 +62,6 @@ mod tests {
     #[test]
     fn a_receiver_with_a_longer_interval_files_at_its_next_boundary() {
         let stamp = Stamp { boundary_ms: 50_000, interval_ms: 10_000 };
-        assert_eq!(stamp.on_grid(Duration::from_secs(60)), Stamp { boundary_ms: 60_000, interval_ms: 60_000 });
+        assert_eq!(stamp.on_grid(Duration::from_mins(1)), Stamp { boundary_ms: 60_000, interval_ms: 60_000 });
     }
 }

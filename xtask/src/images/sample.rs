@@ -4,6 +4,7 @@
 //! in the cache under what it depends on.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -142,15 +143,17 @@ fn trim(root: &Path) -> Result<()> {
 fn install_client(requirements: &Path, root: &Path) -> Result<()> {
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--disable-pip-version-check"]);
-    pip.args(["--root-user-action=ignore", "--requirement"]).arg(requirements);
-    pip.arg("--target").arg(root.join(MODULES));
+    pip.arg("--requirement").arg(requirements).arg("--target").arg(root.join(MODULES));
+    // Older pips have no such flag, and pass over the variable.
+    pip.env("PIP_ROOT_USER_ACTION", "ignore");
     process::output(&mut pip).map(drop)
 }
 
+/// Removes a file or folder that need not be there.
 fn remove(path: &Path) -> Result<()> {
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match removed {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             bail!("cannot remove {}: {error}", path.display())
         }
         _ => Ok(()),
