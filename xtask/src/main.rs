@@ -71,17 +71,22 @@ struct Up {
 #[derive(Args)]
 struct Test {
     /// Also what takes long: the cluster tests three times over.
-    #[arg(long, conflicts_with = "without_cluster")]
+    #[arg(long, conflicts_with = "only")]
     all: bool,
-    /// All but the cluster tests; needs no root.
+    /// Only a part of it.
     #[arg(long)]
-    without_cluster: bool,
-    /// The cluster tests alone.
-    #[arg(long, conflicts_with_all = ["all", "without_cluster"])]
-    only_cluster: bool,
+    only: Option<Part>,
     /// Keep the cluster afterwards, to look at it.
     #[arg(long)]
     keep: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Part {
+    /// All but the cluster tests; needs no root.
+    Checks,
+    /// The cluster tests.
+    Cluster,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -129,12 +134,12 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Up(Up { which, cluster_only: false }) => demo::up(&which.name(), &Progress::start()),
         Task::Down(which) => Cluster::named(&which.name())?.stop(&Progress::start()),
         Task::Load(Archive { which, archive }) => Cluster::running(&which.name())?.import_image(&archive),
-        Task::Test(Test { all, without_cluster, only_cluster, keep }) => {
-            let extent = match (all, without_cluster, only_cluster) {
-                (true, _, _) => verify::Extent::All,
-                (_, true, _) => verify::Extent::WithoutCluster,
-                (_, _, true) => verify::Extent::OnlyCluster,
-                (false, false, false) => verify::Extent::Normal,
+        Task::Test(Test { all, only, keep }) => {
+            let extent = match only {
+                Some(Part::Checks) => verify::Extent::Checks,
+                Some(Part::Cluster) => verify::Extent::Cluster,
+                None if all => verify::Extent::All,
+                None => verify::Extent::Normal,
             };
             verify::run(extent, keep, &Progress::start())
         }

@@ -86,8 +86,11 @@ fn purity(metadata: &Value) -> Result<Vec<String>> {
     let mut wrong = Vec::new();
     for room in pure {
         let package = format!("veneur-{room}");
-        let start = names.iter().find(|(_, name)| **name == package).map(|(id, _)| *id);
-        let mut open: Vec<&str> = start.into_iter().collect();
+        let Some((start, _)) = names.iter().find(|(_, name)| **name == package) else {
+            wrong.push(format!("there is no package {package}, whose purity was to be checked"));
+            continue;
+        };
+        let mut open: Vec<&str> = vec![start];
         let mut seen = BTreeSet::new();
         while let Some(id) = open.pop() {
             if !seen.insert(id) {

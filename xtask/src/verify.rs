@@ -1,6 +1,7 @@
 //! The test command: everything that has to hold, cheapest first.
 
 use std::env;
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -15,9 +16,9 @@ use crate::{demo::install, tidy, tools};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
     /// All but the cluster tests.
-    WithoutCluster,
+    Checks,
     /// The cluster tests alone.
-    OnlyCluster,
+    Cluster,
     /// What every change has to pass.
     Normal,
     /// Also what takes long: the cluster tests three times over.
@@ -29,10 +30,10 @@ const ENDURANCE: usize = 3;
 
 /// Runs the tests; stops at the first step that fails.
 pub(crate) fn run(extent: Extent, keep: bool, progress: &Progress) -> Result<()> {
-    if extent != Extent::OnlyCluster {
-        without_a_cluster(progress)?;
+    if extent != Extent::Cluster {
+        checks(progress)?;
     }
-    if extent != Extent::WithoutCluster {
+    if extent != Extent::Checks {
         let rounds = if extent == Extent::All { ENDURANCE } else { 1 };
         on_a_cluster(rounds, keep, progress)?;
     }
@@ -40,7 +41,7 @@ pub(crate) fn run(extent: Extent, keep: bool, progress: &Progress) -> Result<()>
     Ok(())
 }
 
-fn without_a_cluster(progress: &Progress) -> Result<()> {
+fn checks(progress: &Progress) -> Result<()> {
     cargo(progress, "formatting", &["fmt", "--all", "--check"])?;
     progress.step("house rules", |_| tidy::check())?;
     cargo(progress, "lints", &["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])?;
@@ -79,9 +80,7 @@ fn dependencies(progress: &Progress) -> Result<()> {
 }
 
 fn chart(progress: &Progress) -> Result<()> {
-    let parts = Parts::in_cache()?;
-    parts.build_missing(progress)?;
-    let helm = parts.binary("helm");
+    let helm = Parts::in_cache()?.built("helm", progress)?;
     progress.step("chart", |_| {
         succeed(Command::new(&helm).args(["lint", "--strict", "charts/veneur-operator"]))?;
         let rendered = Command::new(&helm)
@@ -106,13 +105,17 @@ fn on_a_cluster(rounds: usize, keep: bool, progress: &Progress) -> Result<()> {
     images::compile(progress)?;
     cargo(progress, "compile the cluster tests", &["test", "--package", "veneur-e2e", "--locked", "--no-run"])?;
     let name = Name::of_workspace("test");
-    let cluster = cluster::start(&name, progress)?;
-    let outcome = install_and_test(&cluster, rounds, progress);
+    // One run at a time: the first to end would remove the cluster under the other.
+    let lock = File::create(workspace().join("target/test.lock")).context("cannot open the lock file of the tests")?;
+    if lock.try_lock().is_err() {
+        bail!("another `cargo xtask test` of this checkout is using cluster {name}: wait until it has ended");
+    }
+    let outcome = cluster::start(&name, progress).and_then(|cluster| install_and_test(&cluster, rounds, progress));
     if keep {
         progress.say(&format!("the cluster is kept: `cargo xtask kubectl --name {name} get pods -A`"));
         return outcome;
     }
-    let removed = cluster.stop(progress);
+    let removed = Cluster::named(&name)?.stop(progress);
     outcome.and(removed)
 }
 

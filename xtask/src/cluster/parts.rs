@@ -82,16 +82,27 @@ impl Parts {
         Ok(folder.join(name))
     }
 
+    /// One program, built if the cache lacks it.
+    pub(crate) fn built(&self, program: &str, progress: &Progress) -> Result<PathBuf> {
+        self.build_if(progress, |name| name == program)?;
+        Ok(self.binary(program))
+    }
+
     /// Builds what the cache lacks; on two cores about 15 minutes for everything.
     pub(crate) fn build_missing(&self, progress: &Progress) -> Result<()> {
-        if self.missing().is_empty() {
+        self.build_if(progress, |_| true)
+    }
+
+    fn build_if(&self, progress: &Progress, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        let missing = || self.missing().into_iter().filter(|(_, program, _)| wanted(program));
+        if missing().next().is_none() {
             return Ok(());
         }
         require_go()?;
         // Another checkout may be at it: then its result is waited for, and nothing is built twice.
         let lock = File::create(self.lock_file("parts")?).context("cannot open the lock file of the parts")?;
         lock.lock().context("cannot lock the parts")?;
-        for (part, program, package) in self.missing() {
+        for (part, program, package) in missing() {
             let title = format!("build {program} {}, once", part.version);
             progress.step(&title, |step| self.build(part, program, package, step))?;
         }

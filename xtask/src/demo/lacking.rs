@@ -14,7 +14,8 @@ pub(super) fn pipeline_lacks(pipeline: &Value, image: &str) -> Option<String> {
     let ((proxies, proxy), (globals, global)) = (tier("proxy"), tier("global"));
     let ready = condition(status, "Ready");
     let current = status["observedGeneration"] == pipeline["metadata"]["generation"];
-    if current && proxies && globals && ready["status"] == "True" {
+    // `True` with another reason is a rollout on its way: old pods serve, beside what was asked for.
+    if current && proxies && globals && ready["status"] == "True" && ready["reason"] == "AllTiersReady" {
         return None;
     }
     let said = if ready["status"] == "False" { ready["message"].as_str() } else { None };
@@ -70,7 +71,7 @@ mod tests {
             "metadata": {"generation": 3},
             "status": {
                 "observedGeneration": 3, "proxy": tier, "global": tier,
-                "conditions": [{"type": "Ready", "status": "True", "message": "all well"}],
+                "conditions": [{"type": "Ready", "status": "True", "reason": "AllTiersReady", "message": "all well"}],
             },
         });
         assert_eq!(pipeline_lacks(&pipeline, "veneur:1"), None);
