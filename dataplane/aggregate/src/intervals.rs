@@ -6,6 +6,9 @@ use veneur_metric::Stamp;
 
 use crate::Table;
 
+/// Empty intervals that are published one by one; a longer gap is a clock that was set.
+const MOST_EMPTY_INTERVALS: u64 = 1_000;
+
 /// The unpublished intervals of an instance.
 ///
 /// An interval is published `lateness` after its boundary, so that what is still under way at the boundary finds it
@@ -42,6 +45,7 @@ impl Intervals {
 
     /// The table for a value that arrives at `now_ms` with `stamp`, and whether that is where it belongs.
     pub fn file(&mut self, now_ms: u64, stamp: Option<Stamp>) -> (&mut Table, Filed) {
+        self.heed_steps(now_ms);
         let under_way = Stamp::under_way(now_ms, self.interval);
         let wanted = match stamp {
             Some(stamp) if self.aligned => stamp.on_grid(self.interval),
@@ -68,6 +72,7 @@ impl Intervals {
     /// The oldest interval whose time has come at `now_ms`, which is thereby published. Every interval is, in order,
     /// also an empty one: ask until there is none.
     pub fn due(&mut self, now_ms: u64) -> Option<(Stamp, Table)> {
+        self.heed_steps(now_ms);
         let next = self.published_ms.saturating_add(self.interval_ms());
         if next.saturating_add(self.lateness_ms) > now_ms {
             return None;
@@ -89,6 +94,19 @@ impl Intervals {
     /// Contexts waiting in all unpublished intervals.
     pub fn contexts(&self) -> usize {
         self.tables.values().map(Table::len).sum()
+    }
+
+    /// Follows a clock that was set. Back: intervals that were published come again, rather than nothing until the
+    /// clock has caught up. Far ahead: what lies between was empty, and is not gone through.
+    fn heed_steps(&mut self, now_ms: u64) {
+        let interval_ms = self.interval_ms();
+        let newest_due = now_ms.saturating_sub(self.lateness_ms) / interval_ms * interval_ms;
+        let back = self.published_ms > now_ms.saturating_add(interval_ms);
+        let far_ahead = self.tables.is_empty()
+            && self.published_ms.saturating_add(interval_ms.saturating_mul(MOST_EMPTY_INTERVALS)) < newest_due;
+        if back || far_ahead {
+            self.published_ms = newest_due;
+        }
     }
 
     fn publish(&mut self, boundary_ms: u64) -> (Stamp, Table) {
@@ -153,6 +171,23 @@ mod tests {
         let published: Vec<i64> =
             std::iter::from_fn(|| intervals.due(125_000)).map(|(stamp, _)| stamp.timestamp()).collect();
         assert_eq!(published, [100, 110, 120]);
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_stop_publishing() {
+        let mut intervals = intervals(2_000);
+        assert!(intervals.due(2_012_000).is_some());
+        assert_eq!(intervals.file(195_000, Some(stamp(200))).1, Filed::Timely);
+        let (published, table) = intervals.due(202_000).expect("due by the clock as it is now");
+        assert_eq!((published.timestamp(), table.len()), (200, 0));
+    }
+
+    #[test]
+    fn a_clock_set_far_ahead_does_not_go_through_the_years() {
+        let mut intervals = intervals(95);
+        let published = std::iter::from_fn(|| intervals.due(2_000_000_000_000)).count();
+        assert!(published <= 1, "{published}");
+        assert_eq!(intervals.file(2_000_000_000_000, None).1, Filed::Timely);
     }
 
     #[test]

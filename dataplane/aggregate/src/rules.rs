@@ -31,6 +31,11 @@ impl Rules {
             Scope::Mixed => self.scopes.iter().find(|rule| rule.matches(name, kind)).map_or(asked, |rule| rule.scope),
             chosen => chosen,
         };
+        // A counter or gauge that stays here is one series, whether a tag or the default keeps it here.
+        let scope = match (kind, scope) {
+            (Kind::Counter | Kind::Gauge, Scope::Local) => Scope::Mixed,
+            (_, scope) => scope,
+        };
         let tags = if self.extend_tags.is_empty() { tags } else { tags.extended(&self.extend_tags) };
         Context { name: name.into(), tags, kind, scope }
     }
@@ -116,6 +121,7 @@ mod tests {
         assert_eq!(scope("api.latency", Kind::Timer, Scope::Mixed), Scope::Global);
         assert_eq!(scope("api.latency", Kind::Timer, Scope::Local), Scope::Local);
         assert_eq!(scope("api.latency", Kind::Counter, Scope::Mixed), Scope::Mixed);
+        assert_eq!(scope("api.latency", Kind::Counter, Scope::Local), Scope::Mixed, "one series here, not two");
         assert_eq!(scope("web.latency", Kind::Timer, Scope::Mixed), Scope::Mixed);
     }
 }

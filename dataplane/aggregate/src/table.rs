@@ -1,6 +1,9 @@
 //! One interval's contexts and their values.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use indexmap::IndexMap;
 use veneur_metric::{Context, Kind, Partial, PartialValue, Point, PointKind, Sample, Scope, Stamp, Tags};
@@ -56,17 +59,20 @@ impl Table {
         self.spelling.extend_from_slice(sample.name);
         self.spelling.extend_from_slice(&[b'|', sample.kind as u8, b'|']);
         self.spelling.extend_from_slice(sample.tags);
-        let index = if let Some(index) = self.aliases.get(self.spelling.as_slice()) {
-            *index
-        } else {
-            let name = String::from_utf8_lossy(sample.name);
-            let index = self.entry(rules.context(&name, sample.kind, sample.scope, tags(sample.tags)));
-            if self.aliases.len() < ALIASES {
-                self.aliases.insert(self.spelling.as_slice().into(), index);
-            }
-            index
-        };
-        self.values[index].insert(sample)
+        if let Some(index) = self.aliases.get(self.spelling.as_slice()) {
+            return self.values[*index].insert(sample);
+        }
+        let name = String::from_utf8_lossy(sample.name);
+        let before = self.values.len();
+        let index = self.entry(rules.context(&name, sample.kind, sample.scope, tags(sample.tags)));
+        let inserted = self.values[index].insert(sample);
+        if !inserted && index == before {
+            // A context of which nothing was observed is none.
+            self.values.pop();
+        } else if self.aliases.len() < ALIASES {
+            self.aliases.insert(self.spelling.as_slice().into(), index);
+        }
+        inserted
     }
 
     /// Merges what another instance knows. `late`: its interval was published already, so that a newer gauge must not
@@ -121,9 +127,10 @@ impl Table {
 
     /// Turns the table into points and partials. Partials are stamped with `stamp`, points cover `interval` and carry
     /// `timestamp` (Unix seconds).
-    pub fn flush(self, publishing: &Publishing, stamp: Option<Stamp>, timestamp: i64, interval: Duration) -> Flush {
+    pub fn flush(mut self, publishing: &Publishing, stamp: Option<Stamp>, timestamp: i64, interval: Duration) -> Flush {
         let mut flush = Flush::default();
-        for (context, value) in self.values {
+        let joined = if publishing.forwards { HashSet::new() } else { self.join_scopes() };
+        for (index, (context, value)) in self.values.into_iter().enumerate() {
             let split = split(context.kind, context.scope, publishing.forwards);
             let mut publish = Publisher { context: &context, timestamp, interval, flush: &mut flush };
             let partial = match value {
@@ -141,7 +148,7 @@ impl Table {
                 }
                 Value::Distribution(mut distribution) => {
                     publish.aggregates(split.aggregates, &publishing.aggregates, &distribution);
-                    if split.percentiles {
+                    if split.percentiles && !joined.contains(&index) {
                         publish.percentiles(publishing, &mut distribution);
                     }
                     PartialValue::Digest(distribution.digest)
@@ -152,6 +159,30 @@ impl Table {
             }
         }
         flush
+    }
+
+    /// Gives the digest of each global distribution to its mixed twin, where there is one: while a scope rule reaches
+    /// a fleet pod by pod, one series comes in both scopes, and its percentiles are still those of the whole fleet.
+    /// Returns the indices of those whose percentiles the twin now publishes.
+    fn join_scopes(&mut self) -> HashSet<usize> {
+        let twins: Vec<(usize, usize)> = self
+            .values
+            .keys()
+            .enumerate()
+            .filter(|(_, context)| {
+                context.scope == Scope::Global && matches!(context.kind, Kind::Histogram | Kind::Timer)
+            })
+            .filter_map(|(global, context)| {
+                let mixed = Context { scope: Scope::Mixed, ..context.clone() };
+                Some((global, self.values.get_index_of(&mixed)?))
+            })
+            .collect();
+        for (global, mixed) in &twins {
+            let Value::Distribution(distribution) = &self.values[*global] else { continue };
+            let digest = PartialValue::Digest(distribution.digest.clone());
+            self.values[*mixed].merge(&digest, false);
+        }
+        twins.into_iter().map(|(global, _)| global).collect()
     }
 
     fn entry(&mut self, context: Context) -> usize {

@@ -136,3 +136,34 @@ fn a_late_gauge_never_overwrites_a_newer_one() {
     let points = flush(table, false).points;
     assert_eq!(points.iter().map(|point| point.value).collect::<Vec<_>>(), [2.0]);
 }
+
+#[test]
+fn one_name_in_two_scopes_has_one_percentile_over_both() {
+    use veneur_metric::{Context, Partial, PartialValue};
+    use veneur_sketch::TDigest;
+    let partial = |scope, value| {
+        let mut digest = TDigest::new();
+        assert!(digest.insert(value, 1.0));
+        let context = Context { name: "x".into(), tags: Tags::none(), kind: Kind::Timer, scope };
+        Partial { context, value: PartialValue::Digest(digest), stamp: None }
+    };
+    let mut table = Table::default();
+    table.merge(partial(Scope::Global, 100.0), false).expect("fits");
+    table.merge(partial(Scope::Mixed, 1.0), false).expect("fits");
+    let points = flush(table, false).points;
+    let named = |name: &str| -> Vec<f64> {
+        points.iter().filter(|point| &*point.name == name).map(|point| point.value).collect()
+    };
+    assert_eq!(named("x.50percentile").len(), 1, "{points:?}");
+    assert!(named("x.99percentile")[0] > 90.0, "{points:?}");
+    assert_eq!(named("x.count"), [1.0], "aggregates are of what was global; pods publish those of the rest");
+}
+
+#[test]
+fn a_refused_value_leaves_no_series() {
+    let mut table = Table::default();
+    let value = Value::Number(1e308);
+    let sample = Sample { name: b"x", kind: Kind::Counter, value, rate: 1e-300, tags: b"", scope: Scope::Mixed };
+    assert!(!table.insert(&Rules::default(), &sample, |_| Tags::none()));
+    assert!(table.is_empty());
+}
