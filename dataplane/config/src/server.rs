@@ -20,7 +20,7 @@ pub struct Server {
     pub lateness: Option<Every>,
     /// Name of this instance: the `host` of a pod's own points. Empty: the machine's host name.
     pub hostname: String,
-    /// Percentiles of histograms and timers, each in (0, 1).
+    /// Percentiles of histograms and timers, each in (0, 1), no two equal.
     pub percentiles: Vec<f64>,
     /// Aggregates of histograms and timers.
     pub aggregates: Vec<Aggregate>,
@@ -91,7 +91,7 @@ impl Default for Server {
             forward_points: false,
             buffer_max_bytes: 16 * 1024 * 1024,
             buffer_max_age: Every::seconds(60),
-            shutdown_timeout: Every::seconds(30),
+            shutdown_timeout: Every::seconds(36),
             metric_sinks: Vec::new(),
         }
     }
@@ -122,6 +122,12 @@ impl Validate for Server {
         for (index, percentile) in self.percentiles.iter().enumerate() {
             if !(*percentile > 0.0 && *percentile < 1.0) {
                 wrong(&format!("percentiles[{index}]"), format!("{percentile} must lie between 0 and 1, as 0.99 does"));
+            }
+            if self.percentiles[..index].contains(percentile) {
+                wrong(
+                    &format!("percentiles[{index}]"),
+                    format!("{percentile} appears twice: its points would bear the same name, remove one"),
+                );
             }
         }
         for (index, address) in self.statsd_listen_addresses.iter().enumerate() {

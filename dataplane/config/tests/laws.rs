@@ -41,6 +41,12 @@ fn every_error_is_reported_at_once_with_its_key() {
 }
 
 #[test]
+fn a_percentile_is_given_once() {
+    let error = parse::<Server>("veneur.yaml", "percentiles: [0.5, 0.99, 0.50]").expect_err("one is given twice");
+    assert!(error.to_string().starts_with("veneur.yaml: percentiles[2]: 0.5 appears twice"), "{error}");
+}
+
+#[test]
 fn a_value_of_the_wrong_shape_names_file_key_and_value() {
     let error = parse::<Server>("veneur.yaml", "interval: abc").expect_err("not a duration");
     assert_eq!(error.to_string(), "veneur.yaml: interval: \"abc\" is not a duration: write 10s, 1m30s or 500ms");

@@ -2,7 +2,10 @@
 
 use prost::Message as _;
 use tonic::metadata::MetadataMap;
-use veneur_wire::metricpb::Metric;
+use veneur_wire::{
+    metricpb::{Metric, metric::Value},
+    tdigest::Centroid,
+};
 
 /// Header by which a peer says that it understands our extensions, in requests and answers.
 pub const EXTENSIONS: &str = "veneur-ext";
@@ -38,14 +41,19 @@ impl Batch {
     /// Splits metrics into batches of bounded size, numbered by `facts`.
     pub fn split(metrics: impl IntoIterator<Item = Metric>, mut facts: impl FnMut() -> Facts) -> Vec<Self> {
         let mut batches: Vec<Self> = Vec::new();
+        let mut encoded = 0;
         for metric in metrics {
-            let size = metric.encoded_len();
+            let (size, bytes) = (metric.encoded_len(), in_memory(&metric));
+            encoded += size;
             match batches.last_mut() {
-                Some(last) if last.metrics.len() < MOST_METRICS && last.bytes + size <= MOST_BYTES => {
+                Some(last) if last.metrics.len() < MOST_METRICS && encoded <= MOST_BYTES => {
                     last.metrics.push(metric);
-                    last.bytes += size;
+                    last.bytes += bytes;
                 }
-                _ => batches.push(Self { facts: facts(), metrics: vec![metric], bytes: size }),
+                _ => {
+                    batches.push(Self { facts: facts(), metrics: vec![metric], bytes });
+                    encoded = size;
+                }
             }
         }
         batches
@@ -61,7 +69,7 @@ impl Batch {
         self.metrics.is_empty()
     }
 
-    /// Encoded size of its metrics.
+    /// What its metrics take in memory, which is some four times what they take on the wire.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -72,6 +80,20 @@ impl Batch {
         self.metrics.retain(|metric| !metric.pass_through && metric.value.is_some());
         before - self.len()
     }
+}
+
+/// What a metric takes in memory, with what it points to.
+fn in_memory(metric: &Metric) -> usize {
+    let tags: usize = metric.tags.iter().map(|tag| size_of::<String>() + tag.capacity()).sum();
+    let value = match &metric.value {
+        Some(Value::Histogram(histogram)) => {
+            let centroids = histogram.t_digest.as_ref().map_or(0, |digest| digest.main_centroids.capacity());
+            centroids * size_of::<Centroid>()
+        }
+        Some(Value::Set(set)) => set.hyper_log_log.capacity(),
+        Some(Value::Counter(_) | Value::Gauge(_)) | None => 0,
+    };
+    size_of::<Metric>() + metric.name.capacity() + tags + value
 }
 
 impl Facts {

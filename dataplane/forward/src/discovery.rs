@@ -57,11 +57,15 @@ async fn track(
     let mut slices: BTreeMap<String, EndpointSlice> = BTreeMap::new();
     let mut listed: BTreeMap<String, EndpointSlice> = BTreeMap::new();
     let mut known = BTreeSet::new();
+    let mut newest_ms = 0;
     let mut failing = false;
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
         match event {
-            Ok(watcher::Event::Init) => listed.clear(),
+            Ok(watcher::Event::Init) => {
+                listed.clear();
+                continue;
+            }
             Ok(watcher::Event::InitApply(slice)) => {
                 listed.insert(name(&slice), slice);
                 continue;
@@ -85,7 +89,10 @@ async fn track(
             tracing::info!("EndpointSlices are watched again");
         }
         if listed.is_empty() {
-            let membership = membership(slices.values(), port, &known);
+            let mut membership = membership(slices.values(), port, &known);
+            // Without the newest slice the others look older than what was said before.
+            newest_ms = newest_ms.max(membership.written_ms);
+            membership.written_ms = newest_ms;
             known = membership.members.iter().map(|member| member.name.clone()).collect();
             on(membership);
         }

@@ -21,9 +21,20 @@ const LARGEST_MESSAGE: usize = 16 * 1024 * 1024;
 
 /// Takes what is imported.
 pub trait Importer: Send + Sync + 'static {
-    /// Takes some metrics of a batch. On return they are on the ledger: merged, held, or refused with a reason. A bad
-    /// metric does not fail its batch.
-    fn import(&self, facts: &Facts, metrics: Vec<Metric>);
+    /// Takes some metrics of a batch. When this is `Ok` they are on the ledger: merged, held, or refused with a reason;
+    /// a bad metric does not fail its batch. When it is `Err` none of them is.
+    fn import(&self, facts: &Facts, metrics: Vec<Metric>) -> Result<(), Stopping>;
+}
+
+/// This process has taken in the last metric it can still deliver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("stopping: send it to another instance")]
+pub struct Stopping;
+
+impl From<Stopping> for Status {
+    fn from(stopping: Stopping) -> Self {
+        Self::unavailable(stopping.to_string())
+    }
 }
 
 /// Serves imports on `listener` until `stop` completes; calls under way are answered first.
@@ -49,7 +60,7 @@ struct Service {
 impl Forward for Service {
     async fn send_metrics(&self, request: Request<MetricList>) -> Result<Response<()>, Status> {
         let facts = Facts::read(request.metadata());
-        self.importer.import(&facts, request.into_inner().metrics);
+        self.importer.import(&facts, request.into_inner().metrics)?;
         Ok(answer())
     }
 
@@ -61,7 +72,7 @@ impl Forward for Service {
             let mut broken = None;
             let metrics: Vec<Metric> =
                 chunk.into_iter().map_while(|metric| metric.map_err(|status| broken = Some(status)).ok()).collect();
-            self.importer.import(&facts, metrics);
+            self.importer.import(&facts, metrics)?;
             if let Some(status) = broken {
                 log_broken(peer, &status);
                 return Err(status);

@@ -7,6 +7,7 @@ use std::{
 };
 
 use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Account, Batch,
@@ -38,6 +39,7 @@ struct Queue {
     account: Arc<Account>,
     state: Mutex<State>,
     changed: Notify,
+    closed: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -46,14 +48,22 @@ struct State {
     bytes: usize,
     /// Metrics that are being sent.
     out: u64,
-    closed: bool,
 }
 
 impl Lane {
     /// A lane to `host:port`. Nothing is delivered until [`run`](Self::run) is polled.
     pub fn new(address: impl Into<String>, limits: Limits, account: Arc<Account>) -> Self {
         let address = address.into();
-        Self { queue: Arc::new(Queue { address, limits, account, state: Mutex::default(), changed: Notify::new() }) }
+        Self {
+            queue: Arc::new(Queue {
+                address,
+                limits,
+                account,
+                state: Mutex::default(),
+                changed: Notify::new(),
+                closed: CancellationToken::new(),
+            }),
+        }
     }
 
     /// Queues a batch whose metrics are on the ledger as held; drops the oldest beyond the limit.
@@ -61,17 +71,9 @@ impl Lane {
         let mut state = self.queue.lock();
         state.bytes += batch.bytes();
         state.waiting.push_back((batch, Instant::now()));
-        let mut dropped = 0;
-        while state.bytes > self.queue.limits.max_bytes
-            && let Some((oldest, _)) = state.waiting.pop_front()
-        {
-            state.bytes -= oldest.bytes();
-            dropped += oldest.len();
-        }
+        let dropped = state.shrink(self.queue.limits.max_bytes);
         drop(state);
-        if dropped > 0 {
-            self.queue.account.record(|ledger| ledger.drop_held("queue_full", dropped));
-        }
+        self.queue.account.record(|ledger| ledger.drop_held("queue_full", dropped));
         self.queue.changed.notify_one();
     }
 
@@ -81,9 +83,15 @@ impl Lane {
         (state.waiting.len(), state.bytes)
     }
 
+    /// Whether nothing waits or is being sent.
+    pub fn is_empty(&self) -> bool {
+        let state = self.queue.lock();
+        state.waiting.is_empty() && state.out == 0
+    }
+
     /// Lets [`run`](Self::run) end once everything that waits is delivered.
     pub fn close(&self) {
-        self.queue.lock().closed = true;
+        self.queue.closed.cancel();
         self.queue.changed.notify_one();
     }
 
@@ -128,7 +136,10 @@ impl Lane {
                         tracing::warn!(peer = queue.address, problem, "Peer cannot be reached, holding its data");
                     }
                     queue.put_back(batch, since);
-                    tokio::time::sleep(retry).await;
+                    // Once closed there is no time for long pauses.
+                    if queue.closed.run_until_cancelled(tokio::time::sleep(retry)).await.is_none() {
+                        tokio::time::sleep(FIRST_RETRY).await;
+                    }
                     retry = (retry * 2).min(LAST_RETRY);
                 }
                 Outcome::Uncertain(metrics, problem) => {
@@ -140,6 +151,20 @@ impl Lane {
                 }
             }
         }
+    }
+}
+
+impl State {
+    /// Takes out the oldest batches until the rest fits, and says how many metrics that were.
+    fn shrink(&mut self, max_bytes: usize) -> u64 {
+        let mut dropped = 0;
+        while self.bytes > max_bytes
+            && let Some((oldest, _)) = self.waiting.pop_front()
+        {
+            self.bytes -= oldest.bytes();
+            dropped += oldest.len();
+        }
+        dropped
     }
 }
 
@@ -161,7 +186,7 @@ impl Queue {
                     }
                     expired += batch.len();
                 }
-                (next, state.closed)
+                (next, self.closed.is_cancelled())
             };
             self.account.record(|ledger| ledger.drop_held("expired", expired));
             if next.is_some() || closed {
@@ -172,9 +197,13 @@ impl Queue {
     }
 
     fn put_back(&self, batch: Batch, since: Instant) {
-        let mut state = self.lock();
-        state.bytes += batch.bytes();
-        state.waiting.push_front((batch, since));
+        let dropped = {
+            let mut state = self.lock();
+            state.bytes += batch.bytes();
+            state.waiting.push_front((batch, since));
+            state.shrink(self.limits.max_bytes)
+        };
+        self.account.record(|ledger| ledger.drop_held("queue_full", dropped));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

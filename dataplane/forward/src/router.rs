@@ -14,11 +14,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use veneur_metric::Stamp;
 use veneur_ring::{Change, Key, Member, Timeline};
-use veneur_wire::{Item, decode, metricpb, metricpb::Metric};
+use veneur_wire::{Item, Refused, decode, metricpb, metricpb::Metric};
 
 use crate::{
     Account, Batch, Facts,
-    import::Importer,
+    import::{Importer, Stopping},
     lane::{Lane, Limits},
 };
 
@@ -37,9 +37,14 @@ pub struct Router {
 struct Routes {
     timeline: Timeline,
     lanes: HashMap<Member, Lane>,
+    /// Lanes of members that are in no ring any more, until they are empty.
+    retiring: Vec<Lane>,
+    /// Set once, when what is held is being delivered for the last time.
+    draining: bool,
     tasks: JoinSet<()>,
     /// When the first membership came, in Unix milliseconds.
     since_ms: Option<u64>,
+    ready: bool,
 }
 
 /// What a router shows of itself.
@@ -74,8 +79,11 @@ impl Router {
             routes: Mutex::new(Routes {
                 timeline: Timeline::new(interval_ms),
                 lanes: HashMap::new(),
+                retiring: Vec::new(),
+                draining: false,
                 tasks: JoinSet::new(),
                 since_ms: None,
+                ready: false,
             }),
         }
     }
@@ -100,8 +108,11 @@ impl Router {
 
     /// Ready one boundary after the first members: from then on every proxy routes a stamp alike.
     pub fn ready(&self) -> bool {
-        let since = self.routes().since_ms;
-        since.is_some_and(|since| now_ms() >= Stamp::under_way(since, self.interval).boundary_ms)
+        let mut routes = self.routes();
+        let over = |since| now_ms() >= Stamp::under_way(since, self.interval).boundary_ms;
+        // Once is for ever: a clock that is set back does not take a proxy out of service.
+        routes.ready |= routes.since_ms.is_some_and(over);
+        routes.ready
     }
 
     /// The newest ring.
@@ -117,18 +128,21 @@ impl Router {
         RingView { hash: format!("{:016x}", ring.hash()), members: members.collect() }
     }
 
-    /// Delivers what is held, for as long as `budget` lasts; the rest is dropped and counted.
+    /// Takes nothing more, and delivers what is held, for as long as `budget` lasts; the rest is dropped and counted.
     pub async fn drain(&self, budget: Duration) {
         let (lanes, mut tasks) = {
             let mut routes = self.routes();
-            (std::mem::take(&mut routes.lanes), std::mem::take(&mut routes.tasks))
+            routes.draining = true;
+            let mut lanes: Vec<Lane> = std::mem::take(&mut routes.lanes).into_values().collect();
+            lanes.append(&mut routes.retiring);
+            (lanes, std::mem::take(&mut routes.tasks))
         };
-        lanes.values().for_each(Lane::close);
+        lanes.iter().for_each(Lane::close);
         let delivered = tokio::time::timeout(budget, async { while tasks.join_next().await.is_some() {} }).await;
         if delivered.is_err() {
             tasks.shutdown().await;
         }
-        lanes.values().for_each(Lane::abandon);
+        lanes.iter().for_each(Lane::abandon);
     }
 
     /// Ends lanes whose member has left every ring, as they empty. Runs until `stop`.
@@ -148,32 +162,28 @@ impl Router {
 }
 
 impl Importer for Router {
-    fn import(&self, facts: &Facts, metrics: Vec<Metric>) {
+    fn import(&self, facts: &Facts, metrics: Vec<Metric>) -> Result<(), Stopping> {
         let arrived = Stamp::under_way(now_ms(), self.interval);
         let count = metrics.len() as u64;
         let mut refused: HashMap<&'static str, u64> = HashMap::new();
+        // Decoding is the long part, and needs no lock.
+        let mut addressed: Vec<Addressed> = Vec::with_capacity(metrics.len());
+        for metric in metrics {
+            match address(metric, facts, arrived) {
+                Ok(metric) => addressed.push(metric),
+                Err(reason) => *refused.entry(reason.reason()).or_default() += 1,
+            }
+        }
+
+        let mut routes = self.routes();
+        if routes.draining {
+            return Err(Stopping);
+        }
         let mut unrouted = 0;
         let mut partials: HashMap<Member, Vec<Metric>> = HashMap::new();
         let mut points: HashMap<Member, Vec<Metric>> = HashMap::new();
-
-        let mut routes = self.routes();
-        for mut metric in metrics {
-            let (key, stamp, group) = match decode(&metric) {
-                Ok(Item::Partial(partial)) => {
-                    let stamp = partial.stamp.unwrap_or(arrived);
-                    metric.stamp =
-                        Some(metricpb::Stamp { boundary_ms: stamp.boundary_ms, interval_ms: stamp.interval_ms });
-                    let context = &partial.context;
-                    metric.tags = context.tags.iter().map(str::to_owned).collect();
-                    let key = Key::new(&context.name, context.kind.as_str(), context.tags.joined());
-                    (key, stamp, &mut partials)
-                }
-                Ok(Item::Point(_, stamp)) => (Key::origin(&facts.sender), stamp, &mut points),
-                Err(reason) => {
-                    *refused.entry(reason.reason()).or_default() += 1;
-                    continue;
-                }
-            };
+        for Addressed { metric, key, stamp, finished } in addressed {
+            let group = if finished { &mut points } else { &mut partials };
             match routes.timeline.at(stamp.boundary_ms).and_then(|ring| ring.owner(key)) {
                 Some(owner) => match group.get_mut(owner) {
                     Some(metrics) => metrics.push(metric),
@@ -200,6 +210,31 @@ impl Importer for Router {
             let batches = Batch::split(metrics, || facts.clone());
             self.offer(&mut routes, member, batches);
         }
+        Ok(())
+    }
+}
+
+/// A metric and what decides its way.
+struct Addressed {
+    metric: Metric,
+    key: Key,
+    stamp: Stamp,
+    /// Whether it is a point: these go where all of their origin go.
+    finished: bool,
+}
+
+/// Checks a metric, stamps it if nobody has, and sorts its tags.
+fn address(mut metric: Metric, facts: &Facts, arrived: Stamp) -> Result<Addressed, Refused> {
+    match decode(&metric)? {
+        Item::Partial(partial) => {
+            let stamp = partial.stamp.unwrap_or(arrived);
+            metric.stamp = Some(metricpb::Stamp { boundary_ms: stamp.boundary_ms, interval_ms: stamp.interval_ms });
+            let context = &partial.context;
+            metric.tags = context.tags.iter().map(str::to_owned).collect();
+            let key = Key::new(&context.name, context.kind.as_str(), context.tags.joined());
+            Ok(Addressed { metric, key, stamp, finished: false })
+        }
+        Item::Point(_, stamp) => Ok(Addressed { metric, key: Key::origin(&facts.sender), stamp, finished: true }),
     }
 }
 
@@ -217,18 +252,22 @@ impl Router {
 
 impl Routes {
     /// Forgets rings that no stamp from `before_ms` on can need, closes the lanes of members in none of the rest, and
-    /// reaps their tasks.
+    /// reaps those that are empty.
     fn retire(&mut self, before_ms: u64) {
         self.timeline.forget_before(before_ms);
-        let Self { timeline, lanes, tasks, .. } = self;
-        lanes.retain(|member, lane| {
-            let routed = timeline.rings().any(|ring| ring.members().contains(member));
-            if !routed {
-                lane.close();
+        let Self { timeline, lanes, retiring, tasks, .. } = self;
+        let gone = |member: &Member| !timeline.rings().any(|ring| ring.members().contains(member));
+        let left: Vec<Member> = lanes.keys().filter(|member| gone(member)).cloned().collect();
+        for lane in left.iter().filter_map(|member| lanes.remove(member)) {
+            lane.close();
+            retiring.push(lane);
+        }
+        retiring.retain(|lane| !lane.is_empty());
+        while let Some(ended) = tasks.try_join_next() {
+            if let Err(panicked) = ended {
+                tracing::error!(%panicked, "A lane's task failed: what it held waits until the process ends");
             }
-            routed
-        });
-        while tasks.try_join_next().is_some() {}
+        }
     }
 }
 

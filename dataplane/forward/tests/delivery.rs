@@ -9,7 +9,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use veneur_forward::{
     Account, Batch, Facts, Ledger,
     client::{Client, Outcome},
-    import::{Importer, serve},
+    import::{Importer, Stopping, serve},
     lane::{Lane, Limits},
     router::Router,
 };
@@ -17,16 +17,17 @@ use veneur_metric::{Context, Kind, Partial, PartialValue, Scope, Stamp, Tags};
 use veneur_ring::Member;
 use veneur_wire::{encode_partial, metricpb::Metric};
 
-const LIMITS: Limits = Limits { max_bytes: 64 * 1024, max_age: Duration::from_mins(1) };
+const LIMITS: Limits = Limits { max_bytes: 1024 * 1024, max_age: Duration::from_mins(1) };
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 struct Seen(Mutex<Vec<(Facts, Metric)>>);
 
 impl Importer for Seen {
-    fn import(&self, facts: &Facts, metrics: Vec<Metric>) {
+    fn import(&self, facts: &Facts, metrics: Vec<Metric>) -> Result<(), Stopping> {
         let mut seen = self.0.lock().expect("no test panics here");
         seen.extend(metrics.into_iter().map(|metric| (facts.clone(), metric)));
+        Ok(())
     }
 }
 
@@ -115,11 +116,11 @@ async fn what_was_refused_comes_back_whole_and_can_be_sent_again() {
 async fn a_lane_never_holds_more_than_its_bytes_and_drops_the_oldest() {
     let account = Arc::new(Account::default());
     // Nobody runs the lane, so nothing leaves it.
-    let lane = Lane::new("127.0.0.1:1", Limits { max_bytes: 2_000, ..LIMITS }, Arc::clone(&account));
+    let lane = Lane::new("127.0.0.1:1", Limits { max_bytes: 20_000, ..LIMITS }, Arc::clone(&account));
     for n in 0..100 {
         produce(&account, &lane, (0..10).map(|m| counter(&format!("metric.{n}.{m}"), None)).collect());
         let (_, bytes) = lane.waiting();
-        assert!(bytes <= 2_000, "{bytes} bytes wait");
+        assert!(bytes <= 20_000, "{bytes} bytes wait");
         let ledger = account.snapshot();
         assert_eq!(ledger.unaccounted(), 0);
         assert_eq!(ledger.held + ledger.dropped.get("queue_full").copied().unwrap_or_default(), ledger.produced);
@@ -137,10 +138,11 @@ struct Hung {
 }
 
 impl Importer for Hung {
-    fn import(&self, _: &Facts, _: Vec<Metric>) {
+    fn import(&self, _: &Facts, _: Vec<Metric>) -> Result<(), Stopping> {
         self.entered.send(()).expect("the test waits for this");
         let released = self.released.lock().expect("not poisoned").recv();
         assert!(released.is_err(), "nothing is ever sent: the test drops its end");
+        Ok(())
     }
 }
 
@@ -176,7 +178,9 @@ async fn one_dead_member_does_not_delay_the_others() {
     // Port 1 refuses connections.
     router.change(0, vec![member("alive", &alive.address), member("dead", "127.0.0.1:1")]);
     let sent = 200;
-    router.import(&Facts::default(), (0..sent).map(|n| counter(&format!("c{n}"), None)).collect());
+    router
+        .import(&Facts::default(), (0..sent).map(|n| counter(&format!("c{n}"), None)).collect())
+        .expect("it is running");
     let ledger = until(&account, "the living member has its share", |ledger| ledger.acknowledged > 0).await;
     assert_eq!(ledger.acknowledged + ledger.held, sent, "{ledger:?}");
     assert!(ledger.held > 0, "the dead member's share waits: {ledger:?}");
@@ -196,8 +200,29 @@ async fn a_bad_metric_is_refused_alone() {
     let router = Router::new("proxy-0", Duration::from_secs(10), LIMITS, Arc::clone(&account));
     router.change(0, vec![Member { name: "a".into(), address: peer.address.clone() }]);
     let nameless = Metric { name: String::new(), ..counter("x", None) };
-    router.import(&Facts::default(), vec![counter("good", None), nameless, counter("better", None)]);
+    router
+        .import(&Facts::default(), vec![counter("good", None), nameless, counter("better", None)])
+        .expect("it is running");
     let ledger = until(&account, "the good ones are through", |ledger| ledger.acknowledged == 2).await;
     assert_eq!(ledger.imported, 3);
     assert_eq!(ledger.dropped["incomplete"], 1, "{ledger:?}");
+}
+
+#[tokio::test]
+async fn what_waits_for_a_member_that_left_is_still_accounted_for_at_the_end() {
+    let account = Arc::new(Account::default());
+    let router = Router::new("proxy-0", Duration::from_secs(1), LIMITS, Arc::clone(&account));
+    // Port 1 refuses connections.
+    let member = |name: &str| Member { name: name.into(), address: "127.0.0.1:1".into() };
+    router.change(0, vec![member("left")]);
+    router.import(&Facts::default(), vec![counter("c", None)]).expect("it is running");
+    router.change(1, vec![member("stays")]);
+    router.drain(Duration::from_millis(200)).await;
+    let ledger = account.snapshot();
+    assert_eq!((ledger.held, ledger.unaccounted()), (0, 0), "{ledger:?}");
+    assert_eq!(ledger.uncertain + ledger.dropped.values().sum::<u64>(), 1, "{ledger:?}");
+
+    let refused = router.import(&Facts::default(), vec![counter("too late", None)]);
+    assert_eq!(refused, Err(Stopping), "nobody would deliver it");
+    assert_eq!(account.snapshot().imported, 1, "what was refused whole is the sender's still");
 }

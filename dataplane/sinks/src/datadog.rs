@@ -143,6 +143,8 @@ fn series(point: &Point) -> Series<'_> {
     let (mut tags, mut host, mut device_name) = (Vec::new(), None, None);
     for tag in point.tags.iter() {
         match tag.split_once(':') {
+            // Without a value they name nothing, and the intake refuses the whole request for them.
+            Some(("host" | "device", "")) => {}
             Some(("host", name)) => host = Some(name),
             Some(("device", name)) => device_name = Some(name),
             _ => tags.push(tag),

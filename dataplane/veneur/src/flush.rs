@@ -1,15 +1,21 @@
 //! The loop that ends intervals.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use veneur_aggregate::{Intervals, Publishing, Table};
+use veneur_aggregate::{Publishing, Table};
 use veneur_metric::Stamp;
 
-use crate::{clock, listen::Reader, output::Output};
+use crate::{
+    clock,
+    import::{Shared, lock},
+    listen::Reader,
+    output::Output,
+};
 
 /// Collects the readers' tables at each boundary, and publishes each interval when it is due.
 #[derive(Debug)]
@@ -18,10 +24,12 @@ pub(crate) struct Flusher {
     pub(crate) aligned: bool,
     pub(crate) publishing: Publishing,
     pub(crate) readers: Arc<Vec<Reader>>,
-    pub(crate) intervals: Arc<Mutex<Intervals>>,
+    pub(crate) open: Shared,
     pub(crate) output: Arc<Output>,
     /// When and what was flushed last, for `/status`.
     pub(crate) last: Arc<Mutex<LastFlush>>,
+    /// Boundary of the newest interval whose points and partials are on their way, in Unix milliseconds.
+    pub(crate) published_ms: watch::Sender<u64>,
 }
 
 /// The last flush.
@@ -35,59 +43,62 @@ pub(crate) struct LastFlush {
 }
 
 impl Flusher {
-    /// Runs until `stop`.
+    /// Runs until `stop`; a flush that has begun is ended first.
     pub(crate) async fn run(&self, stop: &CancellationToken) {
         let mut boundary = Stamp::under_way(clock::now_ms(), self.interval);
         loop {
-            let due_ms = self.intervals().next_due_ms();
+            let due_ms = lock(&self.open).intervals.next_due_ms();
             let wake_ms = due_ms.min(boundary.boundary_ms);
             if stop.run_until_cancelled(clock::sleep_until(wake_ms)).await.is_none() {
                 return;
+            }
+            let under_way = Stamp::under_way(clock::now_ms(), self.interval);
+            if boundary > under_way.next() {
+                // The clock was set back.
+                boundary = under_way;
             }
             if clock::now_ms() >= boundary.boundary_ms {
                 self.collect(boundary).await;
                 boundary = boundary.next().max(Stamp::under_way(clock::now_ms(), self.interval));
             }
             loop {
-                let due = self.intervals().due(clock::now_ms());
+                let due = lock(&self.open).intervals.due(clock::now_ms());
                 let Some((stamp, table)) = due else { break };
                 self.publish(stamp, stamp.timestamp(), table);
+                self.published_ms.send_replace(stamp.boundary_ms);
             }
         }
     }
 
-    /// Waits until the interval that ends at `boundary_ms` is published, however long that takes.
+    /// Waits until the interval that ends at `boundary_ms` is on its way, however long that takes.
     pub(crate) async fn published(&self, boundary_ms: u64) {
-        loop {
-            let due_ms = self.intervals().next_due_ms();
-            let interval_ms = u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX);
-            if due_ms > boundary_ms.saturating_add(interval_ms) {
-                return;
-            }
-            clock::sleep_until(due_ms).await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let mut published = self.published_ms.subscribe();
+        // The sender is this very object, so it is not gone while this runs.
+        drop(published.wait_for(|newest_ms| *newest_ms >= boundary_ms).await);
     }
 
-    /// The last flush: what the sockets still hold, and every unpublished interval.
+    /// The last flush, after [`run`](Self::run) has ended: what the sockets still hold, and every unpublished interval.
+    /// From here on imports are refused.
     pub(crate) async fn finish(&self) {
         let under_way = Stamp::under_way(clock::now_ms(), self.interval);
         for reader in self.readers.iter() {
             let table = reader.finish().await;
-            self.intervals().own(under_way).absorb(table);
+            lock(&self.open).intervals.own(under_way).absorb(table);
         }
-        let unpublished = self.intervals().drain();
+        let unpublished = {
+            let mut open = lock(&self.open);
+            open.closed = true;
+            open.intervals.drain()
+        };
         for (stamp, table) in unpublished {
-            // An interval that is not over yet must not claim its boundary: another instance may publish there.
-            let now = i64::try_from(clock::now_ms() / 1_000).unwrap_or(i64::MAX);
-            self.publish(stamp, stamp.timestamp().min(now), table);
+            self.publish(stamp, last_second(stamp, clock::now_ms()), table);
         }
     }
 
     async fn collect(&self, boundary: Stamp) {
         for reader in self.readers.iter() {
             let table = reader.collect().await;
-            self.intervals().own(boundary).absorb(table);
+            lock(&self.open).intervals.own(boundary).absorb(table);
         }
     }
 
@@ -105,8 +116,31 @@ impl Flusher {
             LastFlush { interval_end: timestamp, contexts, points: flush.points.len(), partials: flush.partials.len() };
         self.output.send(flush, stamp);
     }
+}
 
-    fn intervals(&self) -> MutexGuard<'_, Intervals> {
-        self.intervals.lock().unwrap_or_else(PoisonError::into_inner)
+/// Unix second of the points of an interval that a stop ends early: its own, never a boundary's, at which this instance
+/// or another may have published. With intervals of one second there is no other, and the boundary to come is taken.
+fn last_second(stamp: Stamp, now_ms: u64) -> i64 {
+    let over = stamp.boundary_ms <= now_ms;
+    if over || stamp.interval_ms <= 1_000 {
+        return stamp.timestamp();
+    }
+    let second = now_ms / 1_000;
+    let on_boundary = (second * 1_000).is_multiple_of(stamp.interval_ms);
+    i64::try_from(second + u64::from(on_boundary)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_last_flush_never_takes_the_second_of_a_boundary() {
+        let under_way = Stamp { boundary_ms: 30_000, interval_ms: 10_000 };
+        assert_eq!(last_second(under_way, 20_400), 21);
+        assert_eq!(last_second(under_way, 25_999), 25);
+        assert_eq!(last_second(under_way, 29_999), 29);
+        let over = Stamp { boundary_ms: 20_000, interval_ms: 10_000 };
+        assert_eq!(last_second(over, 20_400), 20, "an interval that is over keeps its time");
     }
 }

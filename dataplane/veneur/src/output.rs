@@ -106,7 +106,7 @@ impl Output {
     /// A point of this instance's own, told apart from the same series of others: `host:` names the instance, or
     /// `pod:` where the application already says `host:`.
     fn with_origin(&self, point: Point) -> Point {
-        let key = if point.tags.value("host").is_some() { "pod" } else { "host" };
+        let key = if point.tags.value("host").is_some_and(|host| !host.is_empty()) { "pod" } else { "host" };
         let origin = format!("{key}:{}", self.name);
         let tags = Tags::new(point.tags.iter().chain([origin.as_str()]));
         Point { tags, ..point }

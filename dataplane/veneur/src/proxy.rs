@@ -106,10 +106,10 @@ impl Running {
         self.importing.cancel();
         let half = self.shutdown_timeout / 2;
         if tokio::time::timeout(half, self.importer.join_next()).await.is_err() {
-            tracing::warn!("Senders keep their connections: closing them");
-            self.importer.shutdown().await;
+            tracing::warn!("Senders keep their connections: what they still send is refused");
         }
         self.router.drain(half).await;
+        self.importer.shutdown().await;
         let ledger = self.account.snapshot();
         tracing::info!(?ledger, "Stopped");
         self.serving.cancel();

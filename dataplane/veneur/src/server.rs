@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use serde_json::json;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use veneur_aggregate::Intervals;
 use veneur_config::{Server, SinkKind};
@@ -24,15 +24,18 @@ use crate::{
     admin::{self, View},
     clock,
     flush::{Flusher, LastFlush},
-    import::Merger,
+    import::{Merger, Open, lock},
     listen::{self, Reader},
     output::Output,
     settings,
     telemetry::Snapshot,
 };
 
-/// How much of a stopping instance's time is kept for delivering, after it has published.
-const DELIVERY_SHARE: u32 = 3;
+/// What part of a stopping instance's time forwarding may take, and what part the sinks; the rest is for publishing.
+const DELIVERY_SHARE: u32 = 4;
+
+/// How long import calls under way may take to end once an instance stops.
+const CALLS_UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// Longest time for one request to a sink.
 const SINK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +53,9 @@ pub struct Running {
     flusher: Arc<Flusher>,
     lanes: JoinSet<()>,
     flushing: CancellationToken,
+    flush: JoinSet<()>,
     importing: CancellationToken,
+    import: JoinSet<anyhow::Result<()>>,
     serving: CancellationToken,
     tasks: JoinSet<anyhow::Result<()>>,
 }
@@ -60,7 +65,8 @@ pub async fn start(config: &Server) -> anyhow::Result<Running> {
     let interval = config.interval.0;
     let aligned = config.synchronize_with_interval;
     let imports = !config.grpc_address.is_empty();
-    let lateness = if imports { config.lateness() } else { Duration::ZERO };
+    // Who publishes waits for what is under way; who forwards must not, or it is late at the next tier.
+    let lateness = if imports && !config.forwards() { config.lateness() } else { Duration::ZERO };
     let account = Arc::new(Account::default());
     let limits = Limits { max_bytes: config.buffer_max_bytes, max_age: config.buffer_max_age.0 };
 
@@ -76,18 +82,20 @@ pub async fn start(config: &Server) -> anyhow::Result<Running> {
 
     let mut tasks = JoinSet::new();
     let readers = Arc::new(listen::start(config, &Arc::new(settings::rules(config)), &mut tasks)?);
-    let intervals = Arc::new(Mutex::new(Intervals::new(clock::now_ms(), interval, lateness, aligned)));
+    let intervals = Intervals::new(clock::now_ms(), interval, lateness, aligned);
+    let open = Arc::new(Mutex::new(Open { intervals, closed: false }));
     let (flushing, importing, serving) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
 
     let mut grpc = None;
+    let mut import = JoinSet::new();
     if imports {
         let listener = TcpListener::bind(&config.grpc_address)
             .await
             .with_context(|| format!("cannot import on grpc_address {}", config.grpc_address))?;
         grpc = Some(listener.local_addr()?);
-        let merger = Arc::new(Merger { intervals: Arc::clone(&intervals), output: Arc::clone(&output) });
+        let merger = Arc::new(Merger { open: Arc::clone(&open), output: Arc::clone(&output) });
         let stop = importing.clone().cancelled_owned();
-        tasks.spawn(async move {
+        import.spawn(async move {
             veneur_forward::import::serve(listener, merger, stop).await.context("the import server failed")
         });
     }
@@ -97,16 +105,15 @@ pub async fn start(config: &Server) -> anyhow::Result<Running> {
         aligned,
         publishing: settings::publishing(config),
         readers: Arc::clone(&readers),
-        intervals,
+        open,
         output,
         last: Arc::default(),
+        published_ms: watch::Sender::new(0),
     });
-    tasks.spawn({
+    let mut flush = JoinSet::new();
+    flush.spawn({
         let (flusher, stop) = (Arc::clone(&flusher), flushing.clone());
-        async move {
-            flusher.run(&stop).await;
-            Ok(())
-        }
+        async move { flusher.run(&stop).await }
     });
 
     let mut http = None;
@@ -123,7 +130,9 @@ pub async fn start(config: &Server) -> anyhow::Result<Running> {
         flusher,
         lanes,
         flushing,
+        flush,
         importing,
+        import,
         serving,
         tasks,
     })
@@ -132,10 +141,16 @@ pub async fn start(config: &Server) -> anyhow::Result<Running> {
 impl Running {
     /// Completes when a task ends that should not have; the instance is then of no use.
     pub async fn failed(&mut self) -> anyhow::Error {
-        match self.tasks.join_next().await {
-            Some(Ok(Err(error))) => error,
-            Some(Err(panicked)) => anyhow::Error::new(panicked).context("a task panicked"),
-            Some(Ok(Ok(()))) | None => anyhow::anyhow!("a task ended early"),
+        let ended = tokio::select! {
+            Some(ended) = self.tasks.join_next() => ended,
+            Some(ended) = self.import.join_next() => ended,
+            Some(ended) = self.flush.join_next() => ended.map(Ok),
+            Some(ended) = self.lanes.join_next() => ended.map(Ok),
+        };
+        match ended {
+            Ok(Err(error)) => error,
+            Err(panicked) => anyhow::Error::new(panicked).context("a task panicked"),
+            Ok(Ok(())) => anyhow::anyhow!("a task ended early"),
         }
     }
 
@@ -147,10 +162,11 @@ impl Running {
     /// Publishes and delivers everything, within the configured time, and returns the closing ledger.
     ///
     /// A global first waits for the boundary at which proxies stop naming it the owner of anything, and publishes that
-    /// interval as always; then nothing is left to hand over. A local has nobody to wait for.
+    /// interval as always; then nothing is left to hand over. A local has nobody to wait for. The order after that is
+    /// what makes an OK worth something: no more imports, no more flushes, the last flush, delivery.
     pub async fn stop(mut self) -> Ledger {
         let deliver_within = self.shutdown_timeout / DELIVERY_SHARE;
-        let publish_within = self.shutdown_timeout.saturating_sub(deliver_within);
+        let publish_within = self.shutdown_timeout.saturating_sub(2 * deliver_within);
         if self.grpc.is_some() {
             let leave = Stamp::under_way(clock::now_ms() + veneur_ring::SETTLE_MS, self.flusher.interval);
             let last = self.flusher.published(leave.boundary_ms);
@@ -159,7 +175,10 @@ impl Running {
             }
         }
         self.importing.cancel();
+        // Senders that keep their connection are refused from the last flush on.
+        drop(tokio::time::timeout(CALLS_UNDER_WAY, self.import.join_next()).await);
         self.flushing.cancel();
+        while self.flush.join_next().await.is_some() {}
         self.flusher.finish().await;
         let output = &self.flusher.output;
         if let Some(lane) = &output.lane {
@@ -168,14 +187,15 @@ impl Running {
                 tokio::time::timeout(deliver_within, async { while self.lanes.join_next().await.is_some() {} }).await;
             if delivered.is_err() {
                 self.lanes.shutdown().await;
-                lane.abandon();
             }
+            lane.abandon();
         }
         output.drain(deliver_within).await;
         let ledger = output.account.snapshot();
         tracing::info!(?ledger, "Stopped");
         self.serving.cancel();
         self.tasks.shutdown().await;
+        self.import.shutdown().await;
         ledger
     }
 }
@@ -225,7 +245,7 @@ impl View for ServerView {
 
     fn status(&self) -> serde_json::Value {
         let last: LastFlush = self.flusher.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let waiting = self.flusher.intervals.lock().unwrap_or_else(PoisonError::into_inner).contexts();
+        let waiting = lock(&self.flusher.open).intervals.contexts();
         let output = &self.flusher.output;
         json!({
             "interval_seconds": self.interval.as_secs(),

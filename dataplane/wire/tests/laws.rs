@@ -6,23 +6,29 @@ use proptest::prelude::*;
 use prost::Message as _;
 use veneur_metric::{Context, Kind, Partial, PartialValue, Point, PointKind, Scope, Stamp, Tags};
 use veneur_sketch::{HyperLogLog, TDigest};
-use veneur_wire::{Item, decode, encode_partial, encode_point, metricpb::Metric};
+use veneur_wire::{
+    Item, decode, encode_partial, encode_point,
+    metricpb::{self, CounterValue, GaugeValue, HistogramValue, Metric, SetValue, metric::Value as Wire},
+    tdigest,
+};
 
 fn value() -> impl Strategy<Value = (Kind, PartialValue)> {
     let numbers = || prop::collection::vec(-1e9..1e9, 1..300);
     prop_oneof![
         any::<f64>().prop_filter("finite", |n| n.is_finite()).prop_map(|n| (Kind::Counter, PartialValue::Counter(n))),
-        any::<f64>().prop_filter("finite", |n| n.is_finite()).prop_map(|n| (Kind::Gauge, PartialValue::Gauge(n))),
+        any::<f64>().prop_filter("finite", |n| n.is_finite()).prop_map(|n| (Kind::Gauge, PartialValue::Gauge(n + 0.0))),
         (any::<bool>(), numbers()).prop_map(|(timer, numbers): (bool, Vec<f64>)| {
             let mut digest = TDigest::new();
             numbers.iter().for_each(|n| assert!(digest.insert(*n, 1.0)));
             (if timer { Kind::Timer } else { Kind::Histogram }, PartialValue::Digest(digest))
         }),
-        prop::collection::vec(any::<[u8; 4]>(), 0..2_000).prop_map(|members| {
-            let mut set = HyperLogLog::new();
-            members.iter().for_each(|member| set.insert(member));
-            (Kind::Set, PartialValue::Set(set))
-        }),
+        (prop_oneof![0..200_u32, 5_000..20_000_u32], prop::collection::vec((0..16_384_u16, 1..=51_u8), 0..20))
+            .prop_map(|(members, high)| {
+                let mut set = HyperLogLog::new();
+                (0..members).for_each(|member| set.insert(&member.to_le_bytes()));
+                high.iter().for_each(|(register, rank)| assert!(set.raise(*register, *rank)));
+                (Kind::Set, PartialValue::Set(set))
+            }),
     ]
 }
 
@@ -61,7 +67,7 @@ proptest! {
                 prop_assert_eq!(a.max().to_bits(), b.max().to_bits());
                 prop_assert_eq!(a.reciprocal_sum().to_bits(), b.reciprocal_sum().to_bits());
             }
-            (PartialValue::Set(a), PartialValue::Set(b)) => prop_assert_eq!(a.estimate(), b.estimate()),
+            (PartialValue::Set(a), PartialValue::Set(b)) => prop_assert_eq!(a, b),
             (a, b) => prop_assert!(false, "{a:?} came back as {b:?}"),
         }
     }
@@ -84,9 +90,82 @@ proptest! {
     }
 
     #[test]
-    fn decoding_is_total(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn decoding_is_total(bytes in prop::collection::vec(any::<u8>(), 0..200), metric in metric()) {
         if let Ok(message) = Metric::decode(bytes.as_slice()) {
             drop(decode(&message));
         }
+        // What is accepted is sound: it can be encoded, and read again.
+        if let Ok(Item::Partial(partial)) = decode(&metric) {
+            prop_assert!(decode(&encode_partial(partial)).is_ok());
+        }
     }
+}
+
+/// A number that a careless or hostile peer may send.
+fn number() -> impl Strategy<Value = f64> {
+    prop_oneof![4 => -1e6..1e6, 1 => any::<f64>(), 1 => Just(f64::NAN), 1 => Just(f64::INFINITY), 1 => Just(0.0)]
+}
+
+/// A message whose parts are of the right shape and need not fit each other.
+fn metric() -> impl Strategy<Value = Metric> {
+    let digest = (prop::collection::vec((number(), number()), 0..20), number(), number(), number()).prop_map(
+        |(centroids, min, max, reciprocal_sum)| {
+            let main_centroids = centroids
+                .into_iter()
+                .map(|(mean, weight)| tdigest::Centroid { mean, weight, samples: Vec::new() })
+                .collect();
+            let data = tdigest::MergingDigestData { main_centroids, compression: 100.0, min, max, reciprocal_sum };
+            Wire::Histogram(HistogramValue { t_digest: Some(data) })
+        },
+    );
+    let set = prop::collection::vec(any::<u8>(), 0..40).prop_map(|tail| {
+        let hyper_log_log = [1, 14, 0, 1].into_iter().chain(tail).collect();
+        Wire::Set(SetValue { hyper_log_log })
+    });
+    let value = prop_oneof![
+        any::<i64>().prop_map(|value| Wire::Counter(CounterValue { value })),
+        number().prop_map(|value| Wire::Gauge(GaugeValue { value })),
+        digest,
+        set,
+    ];
+    (
+        "[a-z]{0,3}",
+        (-1..6_i32, -1..4_i32, prop::bool::weighted(0.8)),
+        prop::option::weighted(0.9, value),
+        prop::option::weighted(0.3, (any::<u64>(), prop_oneof![Just(10_000_u64), any::<u64>()])),
+        prop::option::weighted(0.1, number()),
+        (prop::bool::weighted(0.1), any::<i64>()),
+        prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(any::<u32>(), 0..3)],
+    )
+        .prop_map(|(name, (kind, scope, fits), value, stamp, exact_counter, point, saturated_registers)| {
+            let kind = match &value {
+                Some(Wire::Counter(_)) if fits => 0,
+                Some(Wire::Gauge(_)) if fits => 1,
+                Some(Wire::Histogram(_)) if fits => 2,
+                Some(Wire::Set(_)) if fits => 3,
+                _ => kind,
+            };
+            let (pass_through, timestamp) = point;
+            Metric {
+                name,
+                tags: Vec::new(),
+                r#type: kind,
+                value,
+                scope,
+                exact_counter,
+                timestamp,
+                stamp: stamp.map(|(boundary_ms, interval_ms)| metricpb::Stamp { boundary_ms, interval_ms }),
+                pass_through,
+                saturated_registers,
+            },
+        )
+}
+
+#[test]
+fn enough_of_the_hostile_messages_are_read_to_the_end() {
+    use proptest::{strategy::ValueTree as _, test_runner::TestRunner};
+    let mut runner = TestRunner::deterministic();
+    let accepted =
+        (0..4_000).filter(|_| decode(&metric().new_tree(&mut runner).expect("a message").current()).is_ok()).count();
+    assert!(accepted > 40, "only {accepted} of 4,000 got past the first checks");
 }

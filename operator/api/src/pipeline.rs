@@ -108,10 +108,15 @@ impl Default for Flush {
 #[serde(rename_all = "camelCase")]
 pub struct Tags {
     /// Constant tags, `key: value`, added where samples are read; at most 32. They replace an application's tag of the
-    /// same key. Default: none. Reaches a sidecar when its pod is created anew.
+    /// same key. No scope tags (`veneurglobalonly`, `veneurlocalonly`): `aggregation.scopes` gives scopes. Default: none.
+    /// Reaches a sidecar when its pod is created anew.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 200}))]
-    #[x_kube(validation = Rule::new("self.all(key, key.matches('^[a-zA-Z][-a-zA-Z0-9_./]{0,199}$') && !self[key].matches('[,|\\n]'))")
-        .message("tags.add keys start with a letter and hold letters, digits and _-./; values hold no comma, no | and no line break"))]
+    #[x_kube(
+        validation = Rule::new("self.all(key, key.matches('^[a-zA-Z][-a-zA-Z0-9_./]{0,199}$') && !self[key].matches('[,|\\n]'))")
+            .message("tags.add keys start with a letter and hold letters, digits and _-./; values hold no comma, no | and no line break"),
+        validation = Rule::new("!self.exists(key, key.matches('^veneur(global|local)only'))")
+            .message("tags.add keys cannot start with veneurglobalonly or veneurlocalonly, which set the scope of a metric: use aggregation.scopes")
+    )]
     pub add: BTreeMap<String, String>,
 }

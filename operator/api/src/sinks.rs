@@ -27,8 +27,8 @@ pub struct Sink {
 #[x_kube(
     validation = Rule::new("!(has(self.site) && has(self.url))")
         .message("datadog takes site or url, not both: a url already names the intake"),
-    validation = Rule::new("!has(self.url) || self.url.matches('^https?://[^/?#@]+$')")
-        .message("datadog.url is a scheme and a host, as https://intake.example:8443: no path, no credentials")
+    validation = Rule::new("!has(self.url) || self.url.matches('^https?://[^/?#@[:space:]]+$')")
+        .message("datadog.url is a scheme and a host, as https://intake.example:8443: no path, no credentials, no white space")
 )]
 pub struct DatadogSink {
     /// Site of the account, as `datadoghq.eu`. Default `datadoghq.com`. Excludes `url`.

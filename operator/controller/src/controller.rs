@@ -5,11 +5,17 @@ use std::{sync::Arc, time::Duration};
 use futures::StreamExt as _;
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{ConfigMap, Pod, Service},
+    core::v1::{ConfigMap, Pod, Service, ServiceAccount},
+    rbac::v1::{Role, RoleBinding},
 };
 use kube::{
     Api, ResourceExt as _,
-    runtime::{Controller, controller::Config, reflector::ObjectRef, watcher},
+    runtime::{
+        Controller,
+        controller::{self, Config},
+        reflector::ObjectRef,
+        watcher,
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +50,10 @@ impl Watches {
         let controller = Controller::new(Api::<Watched>::all(client.clone()), watcher::Config::default())
             .owns(Api::<Deployment>::all(client.clone()), ours.clone())
             .owns(Api::<Service>::all(client.clone()), ours.clone())
-            .owns(Api::<ConfigMap>::all(client.clone()), ours)
+            .owns(Api::<ConfigMap>::all(client.clone()), ours.clone())
+            .owns(Api::<ServiceAccount>::all(client.clone()), ours.clone())
+            .owns(Api::<Role>::all(client.clone()), ours.clone())
+            .owns(Api::<RoleBinding>::all(client.clone()), ours)
             // Why a pod does not start is said by the pod, not by its Deployment.
             .watches(Api::<Pod>::all(client.clone()), tier_pods, |pod| {
                 let name = pod.labels().get(PIPELINE)?;
@@ -60,9 +69,8 @@ impl Watches {
             .graceful_shutdown_on(stop.cancelled_owned())
             .run(reconcile::reconcile, |watched, error, context| reconcile::retry(&watched, error, &context), context)
             .for_each(|result| async {
-                // A reconciliation's own failure is reported where its wait is chosen.
                 if let Err(error) = result
-                    && !matches!(error, kube::runtime::controller::Error::ReconcilerFailed(..))
+                    && is_news(&error)
                 {
                     tracing::warn!(%error, "Watching failed, trying again");
                 }
@@ -70,3 +78,12 @@ impl Watches {
             .await;
     }
 }
+
+/// Whether nobody else reports it. A reconciliation's own failure is reported where its wait is chosen; that a pipeline
+/// is gone when its turn comes is how each deletion ends.
+fn is_news<R: std::error::Error, Q: std::error::Error>(error: &controller::Error<R, Q>) -> bool {
+    !matches!(error, controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(..))
+}
+
+#[cfg(test)]
+mod tests;

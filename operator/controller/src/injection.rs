@@ -4,7 +4,8 @@
 //! drop every field newer than the type. Deciding again on a patched pod changes nothing, so that the API server may
 //! ask again after other webhooks; containers that were added meanwhile get their environment.
 //!
-//! Every pod that asked leaves with a stamp: what it got, or why it got nothing. No pod is refused.
+//! Every pod that asked leaves with a stamp: what it got, or why it got nothing. No pod is refused here; what the
+//! sidecar asks for counts in the quotas of the pod's namespace, which may refuse it.
 //!
 //! Not here: the web server ([`crate::webhook`]).
 
@@ -101,6 +102,8 @@ pub enum SkipReason {
     HostNetworkPortConflict,
     /// One of its containers declares a port of the sidecar.
     PortInUse,
+    /// It bounds its containers' resources together, and its author did not count the sidecar's.
+    PodLevelResources,
     /// It does not run on Linux.
     UnsupportedOS,
     /// The sidecar's configuration does not fit into the pod.
@@ -160,18 +163,19 @@ fn inject(pod: &Pod<'_>, pipeline: &VeneurPipeline, defaults: &Defaults) -> Resu
         SkipReason::PipelineNotAccepted.because(format!("{id}: {invalid}"))
     })?;
     let container = sidecar::container(&validated)?;
+    let id = format!("{}/{}", validated.namespace, validated.name);
 
     let mut patch = Patch::new();
     let environment = environment::add(pod, &mut patch);
-    let revision = match (pod.sidecar(), stamp) {
-        (Some(_), Some(stamp)) => stamp.revision,
-        _ => revision::of(&container.to_string()),
-    };
-    place(pod, container, &mut patch);
+    // The sidecar of an earlier look stays as it is, whatever the pipeline says meanwhile; one of another pipeline goes:
+    // its stamp came with a copied pod, or the wish was changed since.
+    let earlier = stamp.filter(|stamp| pod.sidecar().is_some() && stamp.pipeline == id);
+    let revision =
+        earlier.as_ref().map_or_else(|| revision::of(&container.to_string()), |stamp| stamp.revision.clone());
+    place(pod, container, earlier.is_some(), &mut patch);
     if !pod.has_volume(sidecar::NO_TOKEN) {
         patch.append("volumes", pod.volumes, sidecar::no_token_volume());
     }
-    let id = format!("{}/{}", validated.namespace, validated.name);
     let stamp = Stamp {
         pipeline: id.clone(),
         revision,
@@ -184,9 +188,14 @@ fn inject(pod: &Pod<'_>, pipeline: &VeneurPipeline, defaults: &Defaults) -> Resu
 }
 
 /// After the mesh, so that it outlives us and our last send passes through it; before everything else, so that no
-/// container of the application sends into the void.
-fn place(pod: &Pod<'_>, container: Value, patch: &mut Patch) {
+/// container of the application sends into the void. One that is there and not to be kept is replaced.
+fn place(pod: &Pod<'_>, container: Value, keep: bool, patch: &mut Patch) {
     let target = pod.sidecar_position();
+    if let Some(current) = pod.sidecar()
+        && !keep
+    {
+        patch.replace("initContainers", current, container.clone());
+    }
     match pod.sidecar() {
         Some(current) if current == target => {}
         Some(current) => patch.shift("initContainers", current, target),

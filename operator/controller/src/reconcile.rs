@@ -73,7 +73,7 @@ async fn walk(pipeline: &VeneurPipeline, context: &Context) -> (Outcome, Result<
         Err(invalid) => return (Outcome::Invalid(invalid.to_string()), Ok(Action::await_change())),
     };
     let resources = build::build(&validated);
-    let applied = match apply::apply(&context.client, &resources).await {
+    let applied = match apply::apply(&context.client, &validated.name, &resources).await {
         Ok(applied) => applied,
         Err(error) => {
             let outcome = Outcome::NotApplied { reason: error.reason(), message: error.message() };

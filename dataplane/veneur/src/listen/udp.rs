@@ -5,6 +5,7 @@ use std::{
     net::{SocketAddr, ToSocketAddrs},
     os::fd::AsRawFd as _,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -17,6 +18,9 @@ use crate::account::{Ingest, IngestAccount};
 
 /// Datagrams read before the reader looks whether it was asked for something.
 const BURST: usize = 64;
+
+/// How long a reader that ends goes on reading: many times what a full receive buffer takes.
+const LAST_READ: Duration = Duration::from_secs(1);
 
 /// Binds `readers` sockets to a `udp://host:port`; more than one share the port.
 pub(super) fn bind(url: &str, readers: usize, buffer_bytes: usize) -> io::Result<Vec<UdpSocket>> {
@@ -76,10 +80,13 @@ pub(super) async fn read(
                     Some(Ask::Finish(answer)) => (answer, true),
                     None => return Ok(()),
                 };
-                while last && reader.burst()? {}
+                // What the socket holds now, not what a busy client goes on sending.
+                let until = Instant::now() + LAST_READ;
+                while last && Instant::now() < until && reader.burst()? {}
                 if let Some(dropped) = inode.and_then(drops::dropped) {
                     let mut ledger = reader.account.lock();
                     ledger.datagrams.kernel_dropped = dropped;
+                    ledger.datagrams.arrived = ledger.datagrams.read + dropped;
                 }
                 // Whoever asked may have given up; the table is then lost with the process that is ending.
                 drop(answer.send(std::mem::take(&mut reader.table)));

@@ -59,6 +59,13 @@ impl Patch {
         }
     }
 
+    /// Replaces an item of the list `/spec/<list>`.
+    pub(super) fn replace(&mut self, list: &str, index: usize, item: Value) {
+        let mut operation = json!({"op": "replace", "path": format!("/spec/{list}/{index}")});
+        operation["value"] = item;
+        self.0.push(operation);
+    }
+
     /// Moves an item of the list `/spec/<list>`; `to` counts without it.
     pub(super) fn shift(&mut self, list: &str, from: usize, to: usize) {
         let path = |index| format!("/spec/{list}/{index}");

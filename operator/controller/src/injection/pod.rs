@@ -85,6 +85,10 @@ impl<'a> Pod<'a> {
             let detail = "the pod uses the node's network, where two sidecars cannot share a port";
             return Err(SkipReason::HostNetworkPortConflict.because(detail));
         }
+        if self.spec.get("resources").and_then(Value::as_object).is_some_and(|resources| !resources.is_empty()) {
+            let detail = "the pod sets spec.resources, which would have to hold the sidecar's too";
+            return Err(SkipReason::PodLevelResources.because(detail));
+        }
         match self.all_containers().filter(|container| name(container) != sidecar::NAME).find_map(taken_port) {
             Some((container, port)) => {
                 let detail = format!("container {container:?} declares port {port}, which the sidecar listens on");

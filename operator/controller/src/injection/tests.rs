@@ -141,6 +141,7 @@ fn a_pod_that_cannot_take_a_sidecar_says_why() {
     assert_eq!(with("os", json!({"name": "windows"})), SkipReason::UnsupportedOS);
     assert_eq!(with("nodeSelector", json!({"kubernetes.io/os": "windows"})), SkipReason::UnsupportedOS);
     assert_eq!(with("initContainers", json!([{"name": "veneur"}])), SkipReason::AlreadyInjected);
+    assert_eq!(with("resources", json!({"requests": {"cpu": "1"}})), SkipReason::PodLevelResources);
     let taken = json!([{"name": "statsd", "ports": [{"containerPort": 8125, "protocol": "UDP"}]}]);
     assert_eq!(with("containers", taken), SkipReason::PortInUse);
 }
@@ -174,6 +175,48 @@ fn a_sidecar_is_told_what_the_spec_says() {
     assert_eq!(server.metric_scopes[0].name, NameMatch::Prefix("billing.".to_owned()));
     assert_eq!(server.statsd_listen_addresses[0], "udp://127.0.0.1:8126");
     assert!(server.metric_sinks.is_empty(), "a sidecar knows no sink and holds no secret");
+}
+
+#[test]
+fn the_variables_of_one_client_come_together_or_not_at_all() {
+    let table = [
+        (json!([]), json!([]), 4),
+        (json!([{"name": "DD_AGENT_HOST", "value": "10.0.0.1"}]), json!(["DD_AGENT_HOST"]), 2),
+        (json!([{"name": "DD_AGENT_HOST", "value": "127.0.0.1"}]), json!(["DD_AGENT_HOST"]), 2),
+        (
+            json!([{"name": "DD_DOGSTATSD_URL", "value": "unix:///s"}, {"name": "DD_DOGSTATSD_PORT", "value": "8125"}]),
+            json!(["DD_DOGSTATSD_PORT", "DD_DOGSTATSD_URL"]),
+            3,
+        ),
+        (json!([{"name": "STATSD_ADDR", "value": "elsewhere:8125"}]), json!(["STATSD_ADDR"]), 4),
+    ];
+    for (env, kept, variables) in table {
+        let mut pod = asking("metrics/default");
+        pod["spec"]["containers"][0]["env"] = env.clone();
+        let after = patched(&pod, &decided(&pod, "shop"));
+        assert_eq!(stamp(&after)["kept"], kept, "{env}");
+        assert_eq!(after["spec"]["containers"][0]["env"].as_array().expect("a list").len(), variables, "{env}");
+    }
+}
+
+fn stamp(pod: &Value) -> Value {
+    let text = pod["metadata"]["annotations"]["veneur.dev/status"].as_str().expect("a stamp");
+    serde_json::from_str(text).expect("JSON")
+}
+
+#[test]
+fn a_sidecar_of_another_pipeline_is_replaced_and_the_stamp_tells_what_is_there() {
+    let pod = asking("metrics/full");
+    let mut copied = patched(&pod, &decided(&pod, "shop"));
+    copied["metadata"]["annotations"]["veneur.dev/inject"] = json!("metrics/default");
+    copied["spec"]["initContainers"].as_array_mut().expect("a list").push(json!({"name": "istio-init"}));
+    let again = patched(&copied, &decided(&copied, "shop"));
+    let fresh = asking("metrics/default");
+    let fresh = patched(&fresh, &decided(&fresh, "shop"));
+    assert_eq!(again["spec"]["initContainers"][1], fresh["spec"]["initContainers"][0]);
+    assert_eq!(stamp(&again), stamp(&fresh));
+    assert_eq!(again["metadata"]["labels"]["veneur.dev/pipeline"], "default");
+    assert!(decided(&again, "shop").patch().is_empty());
 }
 
 #[test]

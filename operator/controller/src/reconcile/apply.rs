@@ -1,14 +1,18 @@
 //! Objects reach the API server: server-side apply, the whole desired object each time, one field manager.
 //!
 //! Applying what is already there writes nothing. A field that another manager owns is taken over: the pipeline is
-//! where these objects are changed.
+//! where these objects are changed. An object that is not the pipeline's is never taken over: then nothing is written.
 
-use k8s_openapi::{NamespaceResourceScope, api::apps::v1::Deployment};
+use futures::{FutureExt as _, future::try_join_all};
+use k8s_openapi::{
+    NamespaceResourceScope, api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{Patch, PatchParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use veneur_operator_api::VeneurPipeline;
 
 use super::build::Resources;
 use crate::labels::FIELD_MANAGER;
@@ -22,38 +26,80 @@ pub struct Applied {
     pub global: Deployment,
 }
 
-/// The API server did not take an object.
+/// Why the objects are not as they should be.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot apply {kind} {namespace}/{name}")]
-pub struct ApplyError {
-    /// Kind of the object.
-    pub kind: String,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// What the API server said.
-    #[source]
-    pub source: Box<kube::Error>,
+pub enum ApplyError {
+    /// An object of that name exists, and another pipeline's or no pipeline's. Nothing was written.
+    #[error("{kind} {name} exists and is not this pipeline's: rename the pipeline or remove it")]
+    NameTaken {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// The API server did not answer what it has, or did not take an object.
+    #[error("cannot {verb} {kind} {namespace}/{name}")]
+    Refused {
+        /// What was tried.
+        verb: &'static str,
+        /// Kind of the object.
+        kind: String,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// What the API server said.
+        #[source]
+        source: Box<kube::Error>,
+    },
 }
 
 impl ApplyError {
     /// Reason in a condition.
     pub fn reason(&self) -> &'static str {
-        match self.source.as_ref() {
+        let Self::Refused { source, .. } = self else { return "NameTaken" };
+        match source.as_ref() {
             kube::Error::Api(status) if status.code == 403 && status.message.contains("exceeded quota") => {
                 "QuotaExceeded"
             }
-            kube::Error::Api(status) if status.code == 403 => "PermissionMissing",
-            kube::Error::Api(status) if matches!(status.code, 400 | 422) => "AdmissionDenied",
+            kube::Error::Api(status) if status.code == 403 && lacks_permission(&status.message) => "PermissionMissing",
+            kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => "AdmissionDenied",
             _ => "ApplyFailed",
         }
     }
 
     /// Message in a condition: the object and the API server's own words.
     pub fn message(&self) -> String {
-        format!("{self}: {}", words(&self.source))
+        match self {
+            Self::NameTaken { .. } => self.to_string(),
+            Self::Refused { source, .. } => format!("{self}: {}", words(source)),
+        }
     }
+
+    fn refused<K>(verb: &'static str, object: &K, source: kube::Error) -> Self
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        Self::Refused {
+            verb,
+            kind: K::kind(&()).into_owned(),
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            source: Box::new(source),
+        }
+    }
+}
+
+/// Admission answers 403 too; only the wording tells which of both said no. RBAC's own, its rule against granting more
+/// than one holds, and the rule on owner references that block deletion.
+fn lacks_permission(message: &str) -> bool {
+    let denied = message
+        .split_once("User \"")
+        .and_then(|(_, rest)| rest.split_once("\" cannot "))
+        .is_some_and(|(_, rest)| rest.contains(" resource \""));
+    denied
+        || message.contains("attempting to grant RBAC permissions not currently held")
+        || message.contains("cannot set blockOwnerDeletion")
 }
 
 /// The API server's own words; kube's `Display` would add the whole answer in debug form.
@@ -64,12 +110,25 @@ pub fn words(error: &kube::Error) -> String {
     }
 }
 
-/// Applies every object. Those that others refer to go first: configuration and identity before pods, so that no pod
-/// waits for them; globals before proxies, so that a new proxy finds its members.
-pub async fn apply(client: &Client, resources: &Resources) -> Result<Applied, ApplyError> {
+/// Applies every object of the pipeline `owner`, or none where the name of one is taken.
+///
+/// Those that others refer to go first: configuration and identity before pods, so that no pod waits for them; globals
+/// before proxies, so that a new proxy finds its members.
+pub async fn apply(client: &Client, owner: &str, resources: &Resources) -> Result<Applied, ApplyError> {
     // Without `..`, so that a new kind cannot be forgotten here.
     let Resources { config_map, service_account, role, role_binding, proxy_service, global_service, global, proxy } =
         resources;
+    try_join_all([
+        not_taken(client, owner, config_map).boxed(),
+        not_taken(client, owner, service_account).boxed(),
+        not_taken(client, owner, role).boxed(),
+        not_taken(client, owner, role_binding).boxed(),
+        not_taken(client, owner, proxy_service).boxed(),
+        not_taken(client, owner, global_service).boxed(),
+        not_taken(client, owner, global).boxed(),
+        not_taken(client, owner, proxy).boxed(),
+    ])
+    .await?;
     one(client, config_map).await?;
     one(client, service_account).await?;
     one(client, role).await?;
@@ -79,6 +138,36 @@ pub async fn apply(client: &Client, resources: &Resources) -> Result<Applied, Ap
     let global = one(client, global).await?;
     let proxy = one(client, proxy).await?;
     Ok(Applied { proxy, global })
+}
+
+/// An object of that name does not exist, or is the pipeline's. By name, not by uid: what is left of a pipeline that
+/// was deleted and created anew is taken over.
+async fn not_taken<K>(client: &Client, owner: &str, object: &K) -> Result<(), ApplyError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + Serialize
+        + DeserializeOwned,
+{
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let objects: Api<K> = Api::namespaced(client.clone(), &namespace);
+    let present = objects.get_metadata_opt(&name).await.map_err(|source| ApplyError::refused("get", object, source))?;
+    match present {
+        Some(present) if !is_controlled_by(present.owner_references(), owner) => {
+            Err(ApplyError::NameTaken { kind: K::kind(&()).into_owned(), name })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_controlled_by(owners: &[OwnerReference], pipeline: &str) -> bool {
+    owners.iter().any(|owner| {
+        owner.controller == Some(true)
+            && owner.kind == VeneurPipeline::kind(&())
+            && owner.api_version.split('/').next() == Some(veneur_operator_api::GROUP)
+            && owner.name == pipeline
+    })
 }
 
 async fn one<K>(client: &Client, object: &K) -> Result<K, ApplyError>
@@ -94,5 +183,8 @@ where
     objects
         .patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object))
         .await
-        .map_err(|source| ApplyError { kind: K::kind(&()).into_owned(), namespace, name, source: Box::new(source) })
+        .map_err(|source| ApplyError::refused("apply", object, source))
 }
+
+#[cfg(test)]
+mod tests;

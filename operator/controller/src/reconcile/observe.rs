@@ -76,9 +76,12 @@ pub fn report(pipeline: &Validated, role: Role, deployment: &Deployment, pods: &
 
 struct Counts {
     desired: i32,
+    /// Of every revision.
+    existing: i32,
     ready: i32,
     updated: i32,
     available: i32,
+    unavailable: i32,
     /// Whether the counts describe the Deployment's newest spec.
     current: bool,
 }
@@ -91,19 +94,26 @@ impl Counts {
         };
         Self {
             desired: deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
+            existing: count(|status| status.replicas),
             ready: count(|status| status.ready_replicas),
             updated: count(|status| status.updated_replicas),
             available: count(|status| status.available_replicas),
+            unavailable: count(|status| status.unavailable_replicas),
             current: status.and_then(|status| status.observed_generation) >= deployment.metadata.generation
                 && status.is_some(),
         }
     }
 }
 
-/// Whether every pod wanted is available and of the newest revision.
+/// Whether every pod wanted is available and of the newest revision, as `kubectl rollout status` has it. While a pod of
+/// another revision exists, those that are available may be the old ones, and all of the new ones stuck.
 fn complete(deployment: &Deployment) -> bool {
     let counts = Counts::of(deployment);
-    counts.current && counts.available >= counts.desired && counts.updated >= counts.desired
+    counts.current
+        && counts.updated >= counts.desired
+        && counts.existing == counts.updated
+        && counts.available >= counts.desired
+        && counts.unavailable == 0
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ async fn every_object_is_applied_under_one_manager_before_the_status() {
 #[tokio::test]
 async fn a_refused_object_is_named_in_the_status_and_tried_again() {
     let (client, seen) = api_server(|method, path, _| {
-        (method == "PATCH" && path.contains("/roles/")).then(|| (403, status(403, "roles is forbidden: escalation")))
+        (method == "PATCH" && path.contains("/roles/")).then(|| (403, status(403, "a policy says no")))
     });
     let error = reconcile(watched(json!(pipeline("default", SMALLEST))), context(client)).await.expect_err("refused");
     assert!(matches!(error, super::ReconcileError::Apply(_)), "{error}");
@@ -108,8 +108,22 @@ async fn a_refused_object_is_named_in_the_status_and_tried_again() {
     let (_, path, body) = seen.last().expect("requests");
     assert!(path.contains("/status"));
     let ready = &body["status"]["conditions"][0];
-    assert_eq!((ready["status"].as_str(), ready["reason"].as_str()), (Some("False"), Some("PermissionMissing")));
-    assert_eq!(ready["message"], "cannot apply Role metrics/default-proxy: roles is forbidden: escalation");
+    assert_eq!((ready["status"].as_str(), ready["reason"].as_str()), (Some("False"), Some("AdmissionDenied")));
+    assert_eq!(ready["message"], "cannot apply Role metrics/default-proxy: a policy says no");
+}
+
+#[tokio::test]
+async fn a_taken_name_is_told_in_the_status_and_tried_again() {
+    let foreign = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "default-proxy"}});
+    let (client, seen) = api_server(move |method, path, _| {
+        (method == "GET" && path.ends_with("/services/default-proxy")).then(|| (200, foreign.clone()))
+    });
+    reconcile(watched(json!(pipeline("default", SMALLEST))), context(client)).await.expect_err("taken");
+    let seen = seen.lock().expect("no poison");
+    let writes = written(&seen);
+    assert_eq!(writes.len(), 1, "only its status is written: {writes:?}");
+    let ready = &writes[0].2["status"]["conditions"][0];
+    assert_eq!((ready["status"].as_str(), ready["reason"].as_str()), (Some("False"), Some("NameTaken")));
 }
 
 #[tokio::test]

@@ -22,6 +22,9 @@ const DEFAULT_PROXIES: i32 = 2;
 /// Globals where the spec says nothing.
 const DEFAULT_GLOBALS: i32 = 3;
 
+/// What a container of ours can ask for.
+const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
+
 /// A pipeline that can be built.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Validated {
@@ -96,6 +99,8 @@ pub fn validate(pipeline: &VeneurPipeline, defaults: &Defaults) -> Result<Valida
     let mut percentiles = Vec::new();
     for (index, text) in spec.aggregation.percentiles.iter().enumerate() {
         match percentile(text) {
+            // p50 and p50.0 are one: their points would bear the same name.
+            Some(percentile) if percentiles.contains(&percentile) => {}
             Some(percentile) => percentiles.push(percentile),
             None => problems.push(format!("spec.aggregation.percentiles[{index}]: {text:?} is not like p99 or p99.9")),
         }
@@ -106,6 +111,11 @@ pub fn validate(pipeline: &VeneurPipeline, defaults: &Defaults) -> Result<Valida
             Some(sink) => sinks.push(sink),
             None => problems.push(format!("spec.sinks[{index}]: each sink needs exactly one of datadog, debug")),
         }
+    }
+    let tiers =
+        [("sidecar", &spec.sidecar.resources), ("proxy", &spec.proxy.resources), ("global", &spec.global.resources)];
+    for (tier, resources) in tiers {
+        problems.extend(resources.iter().flat_map(|resources| wrong_amounts(tier, resources)));
     }
     if spec.sinks.is_empty() {
         problems.push("spec.sinks: needs at least one entry".to_owned());
@@ -202,6 +212,22 @@ fn requirements(resources: &Resources) -> ResourceRequirements {
     }
 }
 
+/// An amount that would let the API server refuse the pods, the application's included.
+fn wrong_amounts(tier: &str, resources: &Resources) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (list, amounts) in [("requests", &resources.requests), ("limits", &resources.limits)] {
+        for (key, amount) in amounts {
+            let path = format!("spec.{tier}.resources.{list}.{key}");
+            if !RESOURCES.contains(&key.as_str()) {
+                problems.push(format!("{path}: only {} can be given", RESOURCES.join(", ")));
+            } else if amount.0.starts_with('-') {
+                problems.push(format!("{path}: {} must not be negative", amount.0));
+            }
+        }
+    }
+    problems
+}
+
 /// Requests are always set: without them an autoscaler of the application cannot compute a utilisation. No CPU
 /// limit: a throttled sidecar drops datagrams.
 fn sidecar_default() -> ResourceRequirements {
@@ -263,6 +289,27 @@ mod tests {
         for text in ["p0", "p00.0", "p150", "p", "50", "p-5", "p5e1", "p.5", ""] {
             assert_eq!(percentile(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn percentiles_of_one_value_count_once() {
+        let spec =
+            "{sinks: [{name: debug, debug: {}}], aggregation: {percentiles: [p50, p5, p50.0, p99, p05, p50.00]}}";
+        assert_eq!(crate::test_support::validated(spec).percentiles, [0.5, 0.05, 0.99]);
+    }
+
+    #[test]
+    fn amounts_that_no_pod_could_have_are_refused() {
+        let resources = "{requests: {cpu: -1, 'example.com/gpu': 1}, limits: {memory: 1Gi, ephemeral-storage: 1Gi}}";
+        let spec = format!("{{sinks: [{{name: debug, debug: {{}}}}], sidecar: {{resources: {resources}}}}}");
+        let pipeline = crate::test_support::pipeline("default", &spec);
+        assert_eq!(
+            validate(&pipeline, &crate::test_support::defaults()).expect_err("two are wrong").0,
+            [
+                "spec.sidecar.resources.requests.cpu: -1 must not be negative",
+                "spec.sidecar.resources.requests.example.com/gpu: only cpu, memory, ephemeral-storage can be given",
+            ]
+        );
     }
 
     #[test]

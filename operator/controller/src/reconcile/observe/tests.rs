@@ -1,10 +1,10 @@
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use serde_json::{Value, json};
 
-use super::{TierReport, report};
+use super::{TierReport, observe, report};
 use crate::{
     labels::Role,
-    test_support::{FULL, validated},
+    test_support::{FULL, api_server, validated},
 };
 
 fn deployment(status: &Value) -> Deployment {
@@ -58,6 +58,53 @@ fn a_rollout_that_works_keeps_the_tier_available() {
     let report = of(&status, &[]);
     assert!(report.available);
     assert_eq!(report.reason, "Progressing");
+}
+
+/// Every new pod exists beside every old one: only the old ones are available.
+fn all_new_ones_stuck(desired: i32) -> Value {
+    json!({
+        "observedGeneration": 2, "replicas": 2 * desired, "readyReplicas": desired, "updatedReplicas": desired,
+        "availableReplicas": desired, "unavailableReplicas": desired,
+    })
+}
+
+#[test]
+fn a_rollout_is_not_complete_while_old_pods_exist() {
+    for desired in [3, 1] {
+        let mut deployment = deployment(&all_new_ones_stuck(desired));
+        deployment.spec.as_mut().expect("a spec").replicas = Some(desired);
+        let report = |pods: &[Pod]| report(&validated(FULL), Role::Global, &deployment, pods);
+        let working = report(&[]);
+        assert!(working.available);
+        assert_eq!(working.reason, "Progressing", "{desired} wanted");
+        let causes = [
+            ("SecretNotFound", waiting("CreateContainerConfigError", "secret \"datadog\" not found")),
+            ("ImagePullFailed", waiting("ImagePullBackOff", "no such host")),
+        ];
+        for (reason, status) in causes {
+            let stuck = report(&[pod("new", "2026-11-22T11:00:00Z", &status)]);
+            assert!(!stuck.available, "{desired} wanted");
+            assert_eq!(stuck.reason, reason, "{desired} wanted");
+        }
+    }
+}
+
+#[test]
+fn a_rollout_is_not_complete_while_a_pod_is_unavailable() {
+    let status = json!({
+        "observedGeneration": 2, "replicas": 3, "readyReplicas": 3, "updatedReplicas": 3, "availableReplicas": 3,
+        "unavailableReplicas": 1,
+    });
+    assert_eq!(of(&status, &[]).reason, "Progressing");
+}
+
+#[tokio::test]
+async fn the_pods_are_asked_while_old_ones_serve() {
+    let new = json!({"metadata": {"name": "new"}, "status": waiting("ErrImagePull", "no such host")});
+    let pods = json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": [new]});
+    let (client, _) = api_server(move |_, path, _| path.contains("/pods").then(|| (200, pods.clone())));
+    let report = observe(&client, &validated(FULL), Role::Global, &deployment(&all_new_ones_stuck(3))).await;
+    assert_eq!(report.expect("observed").reason, "ImagePullFailed");
 }
 
 #[test]

@@ -1,0 +1,49 @@
+use std::{fs, io, path::Path};
+
+use kube::runtime::{controller, reflector::ObjectRef};
+use serde_json::Value;
+
+use super::is_news;
+use crate::reconcile::Watched;
+
+#[test]
+fn a_deleted_pipeline_is_no_news() {
+    type Error = controller::Error<io::Error, io::Error>;
+    let gone = ObjectRef::<Watched>::new("default").within("metrics").erase();
+    let gone = Box::new(gone);
+    assert!(!is_news(&Error::ObjectNotFound(gone.clone())));
+    assert!(!is_news(&Error::ReconcilerFailed(io::Error::other("reported already"), gone)));
+    assert!(is_news(&Error::QueueError(io::Error::other("watch failed"))));
+}
+
+#[test]
+fn the_chart_grants_what_watches_and_applying_ask() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/veneur-operator/templates/rbac-cluster.yaml");
+    let template = fs::read_to_string(path).expect("the template");
+    let rules: Vec<&str> = template
+        .lines()
+        .skip_while(|line| *line != "rules:")
+        .take_while(|line| *line != "---")
+        .filter(|line| !line.contains("{{"))
+        .collect();
+    let role: Value = serde_saphyr::from_str(&rules.join("\n")).expect("YAML");
+    let has = |rule: &Value, key: &str, wanted: &str| {
+        rule[key].as_array().into_iter().flatten().any(|word| word.as_str() == Some(wanted))
+    };
+    let owned = [
+        ("apps", "deployments"),
+        ("", "services"),
+        ("", "configmaps"),
+        ("", "serviceaccounts"),
+        ("rbac.authorization.k8s.io", "roles"),
+        ("rbac.authorization.k8s.io", "rolebindings"),
+    ];
+    for (group, resource) in owned {
+        for verb in ["get", "list", "watch", "create", "patch"] {
+            let granted = role["rules"].as_array().expect("rules").iter().any(|rule| {
+                has(rule, "apiGroups", group) && has(rule, "resources", resource) && has(rule, "verbs", verb)
+            });
+            assert!(granted, "{verb} {resource}");
+        }
+    }
+}
