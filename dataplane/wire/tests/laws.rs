@@ -157,8 +157,8 @@ fn metric() -> impl Strategy<Value = Metric> {
                 stamp: stamp.map(|(boundary_ms, interval_ms)| metricpb::Stamp { boundary_ms, interval_ms }),
                 pass_through,
                 saturated_registers,
-            },
-        )
+            }
+        })
 }
 
 #[test]
