@@ -3,14 +3,23 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{SocketAddr, UdpSocket},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::{net::TcpListener, task::JoinSet};
 use veneur::{proxy, server};
 use veneur_config::{Datadog, Every, NameMatch, Proxy, ScopeName, ScopeRule, Server, Sink, SinkKind};
+use veneur_forward::{
+    Batch, Facts,
+    client::{Client, Outcome},
+};
 use veneur_intake::{Intake, Received};
+use veneur_metric::{Context, Kind, Partial, PartialValue, Scope, Tags};
+use veneur_wire::{encode_partial, metricpb::Metric};
 
 /// Longer than any step takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -87,7 +96,6 @@ async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
             return met;
         }
         assert!(tokio::time::Instant::now() < deadline, "waited {PATIENCE:?} until {what}");
-        tokio::task::yield_now().await;
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -200,4 +208,69 @@ async fn an_interval_is_out_one_lateness_after_its_boundary() {
     let after = point.at_ms.saturating_sub(boundary_ms);
     // Lateness is a quarter of the interval; the rest is slack for a busy machine.
     assert!((250..900).contains(&after), "out {after} ms after its boundary");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_global_that_stops_under_traffic_publishes_all_it_answered() {
+    let mut chain = chain(0, 1).await;
+    let global = chain.globals.remove(0);
+    let address = global.grpc.expect("imports").to_string();
+    let mut senders = JoinSet::new();
+    for sender in 0..3 {
+        let address = address.clone();
+        senders.spawn(async move {
+            let mut client = Client::new(address);
+            let mut acknowledged = 0;
+            loop {
+                let batch = Batch::split((0..200).map(|n| increment(&format!("fleet.{sender}.{n}"))), Facts::default);
+                match client.send(batch.into_iter().next().expect("one batch")).await.outcome {
+                    Outcome::Acknowledged(metrics) => acknowledged += metrics,
+                    // What is refused or cut off at the end is the sender's still.
+                    Outcome::NotSent(..) | Outcome::Uncertain(..) => return acknowledged,
+                }
+            }
+        });
+    }
+    until("traffic flows", || (!chain.intake.received().is_empty()).then_some(())).await;
+    let ledger = global.stop().await;
+    let mut acknowledged = 0;
+    while let Some(ended) = senders.join_next().await {
+        acknowledged += ended.expect("senders do not panic");
+    }
+    assert_eq!(ledger.unaccounted(), 0);
+    assert_eq!(chain.intake.problems(), Vec::<String>::new());
+    let published: f64 = chain.intake.received().iter().map(Received::total).sum();
+    // A stream that was cut off after its first chunk is uncertain: merged in part, acknowledged not at all.
+    let merged = ledger.merged as f64;
+    assert!((published - merged).abs() < 0.5, "{published} published of {merged} merged");
+    assert!(merged >= acknowledged as f64, "{merged} merged of {acknowledged} acknowledged");
+}
+
+fn increment(name: &str) -> Metric {
+    let context = Context { name: name.into(), tags: Tags::none(), kind: Kind::Counter, scope: Scope::Global };
+    encode_partial(Partial { context, value: PartialValue::Counter(1.0), stamp: None })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_cannot_keep_a_local_from_stopping() {
+    let mut chain = chain(1, 1).await;
+    let local = chain.locals.remove(0);
+    let to = local.dogstatsd[0];
+    let over = Arc::new(AtomicBool::new(false));
+    let flood = std::thread::spawn({
+        let over = Arc::clone(&over);
+        move || {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+            while !over.load(Ordering::Relaxed) {
+                // Refused once the local is gone, which is what this waits for.
+                drop(socket.send_to(&b"own.requests:1|c\n".repeat(50), to));
+            }
+        }
+    });
+    until("the flood has begun", || (local.samples_parsed() > 10_000).then_some(())).await;
+    let stopped = tokio::time::timeout(PATIENCE, local.stop()).await;
+    over.store(true, Ordering::Relaxed);
+    flood.join().expect("the flood ends");
+    let ledger = stopped.expect("a stop ends while datagrams still come");
+    assert_eq!((ledger.held, ledger.unaccounted()), (0, 0), "{ledger:?}");
 }

@@ -96,7 +96,10 @@ pub(super) async fn read(
             }
             readable = reader.socket.readable() => {
                 readable?;
-                reader.burst()?;
+                if reader.burst()? {
+                    // A socket that is always readable would keep this thread for itself, and with it clock and flush.
+                    tokio::task::yield_now().await;
+                }
             }
         }
     }
