@@ -22,7 +22,7 @@ pub use scopes::{KindName, NameMatch, ScopeName, ScopeRule};
 pub use server::{Aggregate, Server};
 pub use sink::{Datadog, Sink, SinkKind};
 
-/// What [`parse`] needs of a role's struct.
+/// What [`parse()`] needs of a role's struct.
 pub trait Validate {
     /// Everything that is wrong with the values, or nothing.
     fn problems(&self) -> Vec<Invalid>;
