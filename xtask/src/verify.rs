@@ -90,7 +90,7 @@ fn chart(progress: &Progress) -> Result<()> {
             .context("cannot run helm")?;
         ensure!(rendered.status.success(), "helm template: {}", String::from_utf8_lossy(&rendered.stderr));
         let text = String::from_utf8_lossy(&rendered.stdout);
-        for secret in ["caBundle", "BEGIN CERTIFICATE", "PRIVATE KEY"] {
+        for secret in ["caBundle:", "BEGIN CERTIFICATE", "PRIVATE KEY"] {
             ensure!(
                 !text.contains(secret),
                 "the rendered chart holds {secret}: certificates are the operator's to issue"
