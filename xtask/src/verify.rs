@@ -90,6 +90,7 @@ fn chart(progress: &Progress) -> Result<()> {
             .context("cannot run helm")?;
         ensure!(rendered.status.success(), "helm template: {}", String::from_utf8_lossy(&rendered.stderr));
         let text = String::from_utf8_lossy(&rendered.stdout);
+        let text: String = text.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
         for secret in ["caBundle:", "BEGIN CERTIFICATE", "PRIVATE KEY"] {
             ensure!(
                 !text.contains(secret),
