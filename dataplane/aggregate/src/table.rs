@@ -248,7 +248,7 @@ impl Publisher<'_> {
     fn point(&mut self, suffix: &str, kind: PointKind, value: f64) {
         if value.is_finite() {
             self.flush.points.push(Point {
-                name: format!("{}{suffix}", self.context.name).into_boxed_str(),
+                name: format!("{}{suffix}", self.context.name).into(),
                 tags: self.context.tags.clone(),
                 kind,
                 value,

@@ -1,6 +1,6 @@
 //! The identity of a time series.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use crate::Tags;
 
@@ -54,7 +54,7 @@ pub enum Scope {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Context {
     /// The name as the client wrote it; bytes that are not UTF-8 are replaced when the context is formed.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// Sorted tags.
     pub tags: Tags,
     /// What is measured.

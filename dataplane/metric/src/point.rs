@@ -1,6 +1,6 @@
 //! A finished value of a series, ready for a sink.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::Tags;
 
@@ -8,7 +8,7 @@ use crate::Tags;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
     /// Series name, statistic suffix included (`latency.99percentile`).
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// Sorted tags.
     pub tags: Tags,
     /// How a sink has to read the value.

@@ -1,13 +1,13 @@
 //! Tags in canonical order.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// The tags of a context, sorted bytewise and joined with `,`, which no DogStatsD tag can contain.
 ///
 /// Sorting here, once, is what makes two spellings of the same tags one series everywhere after. Duplicates are kept,
-/// as in the original; empty tags carry nothing and are left out.
+/// as in the original; empty tags carry nothing and are left out. Cheap to clone: the text is shared.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Tags(Box<str>);
+pub struct Tags(Arc<str>);
 
 impl Tags {
     /// No tags.
@@ -20,7 +20,7 @@ impl Tags {
         let mut sorted: Vec<&str> =
             tags.into_iter().flat_map(|tag| tag.split(',')).filter(|tag| !tag.is_empty()).collect();
         sorted.sort_unstable();
-        Self(sorted.join(",").into_boxed_str())
+        Self(sorted.join(",").into())
     }
 
     /// These tags and `more`. Where keys collide (the text before the first `:`), `more` wins: it is what an operator

@@ -13,7 +13,7 @@ use crate::{
 pub fn encode_partial(partial: Partial) -> Metric {
     let Partial { context: Context { name, tags, kind, scope }, value, stamp } = partial;
     let mut metric = Metric {
-        name: name.into_string(),
+        name: (*name).to_owned(),
         tags: tags.iter().map(str::to_owned).collect(),
         r#type: wire_type(kind).into(),
         scope: wire_scope(scope).into(),
@@ -42,7 +42,7 @@ pub fn encode_point(point: Point, stamp: Stamp) -> Metric {
         PointKind::Gauge => (metricpb::Type::Gauge, Value::Gauge(GaugeValue { value })),
     };
     Metric {
-        name: name.into_string(),
+        name: (*name).to_owned(),
         tags: tags.iter().map(str::to_owned).collect(),
         r#type: kind.into(),
         value: Some(value),
