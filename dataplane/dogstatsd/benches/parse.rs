@@ -3,8 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use veneur_dogstatsd::{Refused, parse_datagram};
-use veneur_metric::Sample;
+use veneur_dogstatsd::{Item, Refused, parse_datagram};
 
 const LINES: [&str; 5] = [
     "api.request.latency:12.73|ms|@0.5|#env:prod,service:checkout,endpoint:/v1/charges,status:200",
@@ -19,7 +18,7 @@ fn datagram(lines: usize) -> String {
 }
 
 /// Keeps the optimiser from dropping what nobody reads.
-fn sink(outcome: &Result<Sample<'_>, Refused>) {
+fn sink(outcome: &Result<Item<'_>, Refused>) {
     black_box(outcome);
 }
 

@@ -2,14 +2,18 @@
 //!
 //! ```text
 //! datagram := line *( "\n" line )
-//! line     := name ":" values "|" type *( "|" section )
+//! line     := name ":" values "|" type *( "|" section ) | event | service check
 //! values   := value *( ":" value )              protocol v1.1: several values share one line
 //! type     := c | g | d | h | m | s             only the first byte counts: `ms`
-//! section  := "@" rate | "#" tag *( "," tag ) | anything else, skipped and counted
+//! section  := "@" rate | "#" tag *( "," tag )
+//!           | "c:" container                    v1.2, v1.4: who sends
+//!           | "T" unix seconds                  v1.3: when it was observed; counters and gauges only
+//!           | "e:" external data                v1.5: who sends
+//!           | "card:" cardinality               v1.6: how much of that should become tags
+//!           | anything else, skipped and counted
 //! ```
 //!
-//! Skipping sections that are not known is what keeps a client of a newer protocol heard: `c:` (v1.2), `T` (v1.3),
-//! `e:` (v1.5) and `card:` (v1.6) say more about a metric, never that it must not count.
+//! Skipping sections that are not known is what keeps a client of a newer protocol heard.
 //!
 //! Law: total, and O(bytes). No input panics, allocates, or loops by its numbers; each value of each line is reported
 //! exactly once, as a sample or as refused.
@@ -18,31 +22,58 @@
 //! ones).
 
 mod line;
+mod number;
+mod plain;
 mod refused;
 mod tags;
 
 pub use line::{Skipped, parse_line};
 pub use refused::Refused;
-pub use tags::context_tags;
+pub use tags::{Explicit, context_tags};
 
-use memchr::memchr_iter;
+use memchr::memchr;
 use veneur_metric::Sample;
+
+/// What a line holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Item<'a> {
+    /// One value of a metric.
+    Sample(Sample<'a>),
+    /// An event, `_e{…`, as sent.
+    Event(&'a [u8]),
+    /// A service check, `_sc…`, as sent.
+    ServiceCheck(&'a [u8]),
+}
 
 /// Parses the lines of a datagram, in order. Empty lines are nothing; a bad line does not affect its neighbours.
 ///
 /// Samples borrow from the datagram. Returns how many sections were skipped.
 ///
 /// ```
+/// use veneur_dogstatsd::{Item, parse_datagram};
+///
 /// let mut latencies = Vec::new();
-/// veneur_dogstatsd::parse_datagram(b"api.latency:12:7|ms|@0.5|#env:prod\napi.calls", |outcome| match outcome {
-///     Ok(sample) => latencies.push(sample.value),
+/// parse_datagram(b"api.latency:12:7|ms|@0.5|#env:prod\napi.calls", |outcome| match outcome {
+///     Ok(Item::Sample(sample)) => latencies.push(sample.value),
+///     Ok(_) => unreachable!("neither an event nor a check"),
 ///     Err(refused) => assert_eq!(refused.reason(), "missing_pipe"),
 /// });
 /// assert_eq!(latencies.len(), 2);
 /// ```
-pub fn parse_datagram<'a>(datagram: &'a [u8], mut on: impl FnMut(Result<Sample<'a>, Refused>)) -> Skipped {
-    let mut start = 0;
-    let ends = memchr_iter(b'\n', datagram).chain([datagram.len()]);
-    let lines = ends.map(|end| &datagram[std::mem::replace(&mut start, end + 1)..end]);
-    lines.map(|line| parse_line(line.strip_suffix(b"\r").unwrap_or(line), &mut on)).sum()
+#[inline]
+pub fn parse_datagram<'a>(datagram: &'a [u8], mut on: impl FnMut(Result<Item<'a>, Refused>)) -> Skipped {
+    let mut skipped = Skipped(0);
+    let mut rest = datagram;
+    while !rest.is_empty() {
+        if let Some((sample, length)) = plain::sample(rest) {
+            on(Ok(Item::Sample(sample)));
+            rest = &rest[length..];
+        } else {
+            let end = memchr(b'\n', rest).unwrap_or(rest.len());
+            let line = &rest[..end];
+            skipped.add(parse_line(line.strip_suffix(b"\r").unwrap_or(line), &mut on));
+            rest = rest.get(end + 1..).unwrap_or_default();
+        }
+    }
+    skipped
 }

@@ -1,6 +1,6 @@
 //! Lines and what becomes of them.
 
-use veneur_dogstatsd::{Refused, Skipped, parse_datagram, parse_line};
+use veneur_dogstatsd::{Item, Refused, Skipped, context_tags, parse_datagram, parse_line};
 use veneur_metric::Scope;
 
 /// One outcome per value: `kind value` (with `@rate`, `#tags` and the scope where they are not the default), or the
@@ -10,7 +10,9 @@ fn outcomes(datagram: &[u8]) -> String {
     parse_datagram(datagram, |outcome| {
         all.push(match outcome {
             Err(refused) => refused.reason().to_owned(),
-            Ok(sample) => {
+            Ok(Item::Event(_)) => "event".to_owned(),
+            Ok(Item::ServiceCheck(_)) => "service check".to_owned(),
+            Ok(Item::Sample(sample)) => {
                 let value = match sample.value {
                     veneur_metric::Value::Number(number) => number.to_string(),
                     veneur_metric::Value::Member(member) => format!("{:?}", String::from_utf8_lossy(member)),
@@ -18,13 +20,16 @@ fn outcomes(datagram: &[u8]) -> String {
                 let rate = if sample.rate < 1.0 { format!(" @{}", sample.rate) } else { String::new() };
                 let tags = String::from_utf8_lossy(sample.tags);
                 let tags = if tags.is_empty() { String::new() } else { format!(" #{tags}") };
-                let scope = match sample.scope {
+                let scope = match context_tags(sample.tags).scope {
                     Scope::Mixed => "",
                     Scope::Local => " local",
                     Scope::Global => " global",
                 };
+                let origin = String::from_utf8_lossy(sample.origin);
+                let origin = if origin.is_empty() { String::new() } else { format!(" from {origin}") };
+                let at = sample.timestamp.map(|seconds| format!(" at {seconds}")).unwrap_or_default();
                 assert_eq!(sample.name, b"a.b");
-                format!("{} {value}{rate}{tags}{scope}", sample.kind)
+                format!("{} {value}{rate}{tags}{scope}{at}{origin}", sample.kind)
             }
         });
     });
@@ -85,7 +90,13 @@ fn each_line_becomes_what_the_grammar_says() {
         ("a.b:1|c|#veneurglobalonly:true", "counter 1 #veneurglobalonly:true global"),
         ("a.b:1|c|#x,veneurlocalonly,veneurglobalonly", "counter 1 #x,veneurlocalonly,veneurglobalonly local"),
         // Sections of newer protocols, and of none.
-        ("a.b:1|c|c:ci-2f,in-3|#t|T1656581400|e:it-1|card:low|zz", "counter 1 #t"),
+        ("a.b:1|c|#t|c:ci-2f,in-3", "counter 1 #t from c:ci-2f,in-3"),
+        (
+            "a.b:1|c|c:ci-2f,in-3|#t|T1656581400|e:it-1|card:low|zz",
+            "counter 1 #t at 1656581400 from c:ci-2f,in-3|#t|T1656581400|e:it-1|card:low",
+        ),
+        ("a.b:1|ms|T1656581400", "timer 1"),
+        ("a.b:1|g|T0|T5|T6|Tx", "gauge 1 at 5"),
         ("a.b:1|c|", "empty_section"),
         ("a.b:1|c||#t", "empty_section"),
         ("a.b:1|", "empty_section"),
@@ -98,9 +109,9 @@ fn each_line_becomes_what_the_grammar_says() {
         (":x||@7", "empty_name"),
         ("a.b:x|q|@7", "unknown_type"),
         ("a.b:x|c|@7", "bad_rate"),
-        // Kinds that come later.
+        // Events and service checks are other items.
         ("_e{2,3}:ab|cde", "event"),
-        ("_sc|ok|0", "service_check"),
+        ("_sc|ok|0", "service check"),
         // Lines.
         ("", ""),
         ("\r\n\n", ""),
@@ -116,9 +127,9 @@ fn each_line_becomes_what_the_grammar_says() {
 
 #[test]
 fn skipped_sections_are_counted_in_lines_that_are_kept() {
-    let datagram = b"a:1|c|c:ci-2f|T16\na:1|c|zz|@7\na:1|c\na:x|c|e:it-1";
-    assert_eq!(parse_datagram(datagram, |_| {}), Skipped(3));
-    assert_eq!(parse_line(b"a:1|c|card:low", |outcome| assert!(outcome.is_ok())), Skipped(1));
+    let datagram = b"a:1|c|c:ci-2f|T16\na:1|c|zz|@7\na:1|c\na:x|c|q:it-1\na:1|h|T16";
+    assert_eq!(parse_datagram(datagram, |_| {}), Skipped(2));
+    assert_eq!(parse_line(b"a:1|c|card:low|cart:low", |outcome| assert!(outcome.is_ok())), Skipped(1));
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! Laws of the parser.
 
 use proptest::prelude::*;
-use veneur_dogstatsd::{context_tags, parse_datagram};
-use veneur_metric::{Kind, Sample, Scope, Value};
+use veneur_dogstatsd::{Item, context_tags, parse_datagram};
+use veneur_metric::{Kind, Sample, Value};
 
 /// A sample with its bytes as text, one character per byte; or the reason of a refusal.
 #[derive(Debug, PartialEq)]
 enum Outcome {
-    Sample { name: String, kind: Kind, value: String, rate: f64, tags: String, scope: Scope },
+    Sample { name: String, kind: Kind, value: String, rate: f64, tags: String, origin: String, timestamp: u64 },
+    Event,
+    ServiceCheck,
     Refused(&'static str),
 }
 
@@ -21,12 +23,16 @@ fn parsed(datagram: &[u8]) -> (Vec<Outcome>, u32) {
     let skipped = parse_datagram(datagram, |outcome| {
         outcomes.push(match outcome {
             Err(refused) => Outcome::Refused(refused.reason()),
-            Ok(Sample { name, kind, value, rate, tags, scope }) => {
+            Ok(Item::Event(_)) => Outcome::Event,
+            Ok(Item::ServiceCheck(_)) => Outcome::ServiceCheck,
+            Ok(Item::Sample(Sample { name, kind, value, rate, tags, origin, timestamp, packed: _ })) => {
                 let value = match value {
                     Value::Number(number) => number.to_string(),
                     Value::Member(member) => text(member),
                 };
-                Outcome::Sample { name: text(name), kind, value, rate, tags: text(tags), scope }
+                let timestamp = timestamp.map_or(0, |seconds| seconds.get());
+                let (name, tags, origin) = (text(name), text(tags), text(origin));
+                Outcome::Sample { name, kind, value, rate, tags, origin, timestamp }
             }
         });
     });
@@ -58,8 +64,8 @@ fn naive_line(line: &str) -> Result<(Vec<Outcome>, u32), &'static str> {
     let pieces: Vec<&str> = metric.split(':').collect();
     let letter = chunks.get(1).and_then(|chunk| chunk.chars().next());
     let kind = match letter {
-        _ if line.starts_with("_e{") => return Err("event"),
-        _ if line.starts_with("_sc") => return Err("service_check"),
+        _ if line.starts_with("_e{") => return Ok((vec![Outcome::Event], 0)),
+        _ if line.starts_with("_sc") => return Ok((vec![Outcome::ServiceCheck], 0)),
         _ if chunks.len() == 1 => return Err("missing_pipe"),
         _ if pieces.len() == 1 => return Err("missing_colon"),
         _ if pieces[0].is_empty() => return Err("empty_name"),
@@ -71,7 +77,14 @@ fn naive_line(line: &str) -> Result<(Vec<Outcome>, u32), &'static str> {
         Some('s') => Kind::Set,
         Some(_) => return Err("unknown_type"),
     };
-    let (mut rates, mut tags, mut skipped) = (vec![], vec![], 0);
+    let (mut rates, mut tags, mut times, mut skipped) = (vec![], vec![], vec![], 0);
+    let says_who = |section: &&str| ["c:", "e:", "card:"].iter().any(|key| section.starts_with(key));
+    let who: Vec<usize> = (0..sections.len()).filter(|at| says_who(&sections[*at])).collect();
+    let origin = match who[..] {
+        [] => String::new(),
+        [first, .., last] => sections[first..=last].join("|"),
+        [only] => sections[only].to_owned(),
+    };
     for section in sections {
         if section.is_empty() {
             return Err("empty_section");
@@ -85,17 +98,20 @@ fn naive_line(line: &str) -> Result<(Vec<Outcome>, u32), &'static str> {
                 return Err("duplicate_section");
             }
             tags.push(section);
+        } else if says_who(section) {
+        } else if let Some(seconds) = section.strip_prefix('T').and_then(|text| text.parse::<u64>().ok())
+            && seconds > 0
+            && times.is_empty()
+            && matches!(kind, Kind::Counter | Kind::Gauge)
+        {
+            times.push(seconds);
         } else {
             skipped += 1;
         }
     }
     let tags = tags.first().copied().unwrap_or("").to_owned();
     let rate = rates.first().copied().unwrap_or(1.0);
-    let magic = |tag: &str| {
-        let local = tag.starts_with("veneurlocalonly").then_some(Scope::Local);
-        local.or(tag.starts_with("veneurglobalonly").then_some(Scope::Global))
-    };
-    let scope = tags.split(',').find_map(magic).unwrap_or(Scope::Mixed);
+    let timestamp = times.first().copied().unwrap_or(0);
     let mut values = pieces[1..].to_vec();
     if values.len() > 1 && values.last() == Some(&"") {
         values.pop();
@@ -106,7 +122,8 @@ fn naive_line(line: &str) -> Result<(Vec<Outcome>, u32), &'static str> {
         let Some(value) = value else {
             return Outcome::Refused("bad_number");
         };
-        Outcome::Sample { name: pieces[0].to_owned(), kind, value, rate, tags: tags.clone(), scope }
+        let (name, tags, origin) = (pieces[0].to_owned(), tags.clone(), origin.clone());
+        Outcome::Sample { name, kind, value, rate, tags, origin, timestamp }
     };
     Ok((values.iter().map(outcome).collect(), skipped))
 }
@@ -148,7 +165,11 @@ fn fragments() -> impl Strategy<Value = Vec<u8>> {
         "_e{",
         "_sc",
         "|c:ci-1",
+        "|e:x",
+        "|card:low",
         "|T1",
+        "|@0.5",
+        "\r",
         "\u{ff}",
         " ",
     ]);
@@ -159,7 +180,7 @@ fn fragments() -> impl Strategy<Value = Vec<u8>> {
 fn lines() -> impl Strategy<Value = Vec<u8>> {
     let values = "(-?[0-9]{1,4}(\\.[0-9]{1,3})?|[a-z]{0,2})(:-?[0-9]{1,3}){0,4}:?";
     let tags = "#[a-z]{1,3}(:[a-z]{0,3})?(,[a-z,]{1,4}|,veneur(local|global)only){0,2}";
-    let sections = format!("(\\|@0\\.[0-9]{{1,3}}|\\|{tags}|\\|[a-zT]:?[a-z0-9]{{0,4}}){{0,3}}");
+    let sections = format!("(\\|@0\\.[0-9]{{1,3}}|\\|{tags}|\\|[a-zT]:?[a-z0-9]{{0,4}}|\\|card:[a-z]){{0,3}}");
     let line = format!("[a-z._]{{0,6}}:{values}\\|(c|g|d|h|ms|s|q){sections}");
     prop::collection::vec(prop::string::string_regex(&line).expect("a pattern"), 1..6)
         .prop_map(|lines| lines.join("\n").into_bytes())

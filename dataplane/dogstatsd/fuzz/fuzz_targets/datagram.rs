@@ -5,7 +5,7 @@ libfuzzer_sys::fuzz_target!(|datagram: &[u8]| {
     let mut outcomes = 0;
     veneur_dogstatsd::parse_datagram(datagram, |outcome| {
         outcomes += 1;
-        if let Ok(sample) = outcome {
+        if let Ok(veneur_dogstatsd::Item::Sample(sample)) = outcome {
             veneur_dogstatsd::context_tags(sample.tags);
         }
     });
