@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use veneur_metric::Stamp;
 
-use crate::Table;
+use crate::Interval;
 
 /// Empty intervals that are published one by one; a longer gap is a clock that was set.
 const MOST_EMPTY_INTERVALS: u64 = 1_000;
@@ -18,7 +18,7 @@ pub struct Intervals {
     interval: Duration,
     lateness_ms: u64,
     aligned: bool,
-    tables: BTreeMap<u64, Table>,
+    tables: BTreeMap<u64, Interval>,
     /// Boundary of the newest interval that was published, or is older than this instance.
     published_ms: u64,
 }
@@ -44,7 +44,7 @@ impl Intervals {
     }
 
     /// The table for a value that arrives at `now_ms` with `stamp`, and whether that is where it belongs.
-    pub fn file(&mut self, now_ms: u64, stamp: Option<Stamp>) -> (&mut Table, Filed) {
+    pub fn file(&mut self, now_ms: u64, stamp: Option<Stamp>) -> (&mut Interval, Filed) {
         self.heed_steps(now_ms);
         let under_way = Stamp::under_way(now_ms, self.interval);
         let wanted = match stamp {
@@ -64,14 +64,14 @@ impl Intervals {
 
     /// The table for what this instance sampled itself up to `boundary`; of an interval already published, the oldest
     /// that is not.
-    pub fn own(&mut self, boundary: Stamp) -> &mut Table {
+    pub fn own(&mut self, boundary: Stamp) -> &mut Interval {
         let oldest = self.published_ms.saturating_add(self.interval_ms());
         self.tables.entry(boundary.boundary_ms.max(oldest)).or_default()
     }
 
     /// The oldest interval whose time has come at `now_ms`, which is thereby published. Every interval is, in order,
     /// also an empty one: ask until there is none.
-    pub fn due(&mut self, now_ms: u64) -> Option<(Stamp, Table)> {
+    pub fn due(&mut self, now_ms: u64) -> Option<(Stamp, Interval)> {
         self.heed_steps(now_ms);
         let next = self.published_ms.saturating_add(self.interval_ms());
         if next.saturating_add(self.lateness_ms) > now_ms {
@@ -86,14 +86,14 @@ impl Intervals {
     }
 
     /// Everything unpublished, oldest first, whether due or not: for a last flush.
-    pub fn drain(&mut self) -> Vec<(Stamp, Table)> {
+    pub fn drain(&mut self) -> Vec<(Stamp, Interval)> {
         let boundaries: Vec<u64> = self.tables.keys().copied().collect();
         boundaries.into_iter().map(|boundary_ms| self.publish(boundary_ms)).collect()
     }
 
     /// Contexts waiting in all unpublished intervals.
     pub fn contexts(&self) -> usize {
-        self.tables.values().map(Table::len).sum()
+        self.tables.values().map(Interval::len).sum()
     }
 
     /// Follows a clock that was set. Back: intervals that were published come again, rather than nothing until the
@@ -109,7 +109,7 @@ impl Intervals {
         }
     }
 
-    fn publish(&mut self, boundary_ms: u64) -> (Stamp, Table) {
+    fn publish(&mut self, boundary_ms: u64) -> (Stamp, Interval) {
         self.published_ms = boundary_ms;
         let table = self.tables.remove(&boundary_ms).unwrap_or_default();
         (Stamp { boundary_ms, interval_ms: self.interval_ms() }, table)

@@ -9,6 +9,10 @@ pub struct Rules {
     pub extend_tags: Vec<String>,
     /// Scopes given by name, first match wins; they apply where no magic tag chose one.
     pub scopes: Vec<ScopeRule>,
+    /// Whether who sent a sample (the protocol's `c:`, `e:` and `card:`) decides its tags.
+    pub by_origin: bool,
+    /// Intervals without a sample after which a spelling is forgotten.
+    pub idle_intervals: u32,
 }
 
 /// Gives a scope to contexts by name prefix and kind.

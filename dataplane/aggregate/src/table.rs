@@ -1,262 +1,363 @@
-//! One interval's contexts and their values.
+//! One reader's contexts, and their values of the interval under way.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc};
 
-use indexmap::IndexMap;
-use veneur_metric::{Context, Kind, Partial, PartialValue, Point, PointKind, Sample, Scope, Stamp, Tags};
+use veneur_metric::{Context, Kind, Sample, Scope, Tags, Value};
 
 use crate::{
-    Aggregate, Publishing, Rules,
-    split::{Covers, split},
-    value::{Distribution, Stats, Value},
+    Rules,
+    budget::Budget,
+    cells::{Cells, Timed, cell_bytes},
+    fingerprint::{Fingerprint, Seed},
+    known::{Known, Slot},
 };
 
-/// Spellings of a context that a table remembers. A client writes the same context the same way for ever, so one
-/// spelling a context is the norm; past the bound a line is resolved anew, which costs time but nothing else.
-const ALIASES: usize = 1 << 18;
+/// Samples inserted at once: enough that memory answers many questions at a time, few enough to stay in the first cache.
+pub const BATCH: usize = 64;
 
-/// The contexts of one interval.
+/// Seconds back that a client may place a value of its own time (protocol v1.3), and ahead, for its clock.
+const OLDEST_S: u64 = 3_600;
+const NEWEST_S: u64 = 10;
+
+/// One of so many samples without room is looked at for the heaviest names.
+const LOOKED_AT: u32 = 16;
+
+/// Contexts by spelling, and their values since the last [`Table::take`].
 ///
-/// A known line is found by one lookup of its raw bytes, before any tag is sorted or any context formed.
-#[derive(Debug, Default)]
+/// A known line is found by one look at its [fingerprint](crate::fingerprint), before any tag is sorted or any context
+/// formed. Samples come in batches: first all are hashed, then all looked up, then all values touched, so that waiting
+/// for memory is done once for many.
+#[derive(Debug)]
 pub struct Table {
-    values: IndexMap<Context, Value>,
-    /// Name, kind and tag section as received, to the index of the context they mean.
-    aliases: HashMap<Box<[u8]>, usize>,
-    spelling: Vec<u8>,
+    seed: Seed,
+    rules: Arc<Rules>,
+    budget: Arc<Budget>,
+    known: Known,
+    cells: Cells,
+    /// The interval under way.
+    interval: u32,
+    /// Samples inserted in it.
+    order: u32,
+    /// Contexts of it that the budget has counted.
+    counted: usize,
+    /// New contexts of the interval, by origin.
+    by_origin: HashMap<u32, usize>,
+    timed: HashMap<(Fingerprint, i64), u32>,
+    overflow: [Option<u32>; KINDS],
+    looked_at: u32,
 }
 
-/// What a table becomes at the end of its interval.
-#[derive(Debug, Default)]
-pub struct Flush {
-    /// Finished values.
-    pub points: Vec<Point>,
-    /// Values for the next tier.
-    pub partials: Vec<Partial>,
-    /// Statistics that no double can hold, such as the sum of two largest ones. They are in neither list.
-    pub overflowed: u64,
+const KINDS: usize = 5;
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Inserted {
+    /// Samples that are in a value of the interval.
+    pub aggregated: u64,
+    /// Those of them that found no room, and are in the overflow series of their kind.
+    pub folded: u64,
+    /// Samples whose value does not fit: they are in no total.
+    pub overflow: u64,
+    /// Samples whose own time was ignored, as too old or ahead of time; they are aggregated as of now.
+    pub untimely: u64,
 }
 
-/// A partial that could not be merged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Mismatch {
-    /// The value is not of the context's kind.
-    #[error("the value is not one of a {0}")]
-    Kind(Kind),
-    /// Local contexts are published where they were sampled and never travel.
-    #[error("a local context cannot be imported")]
-    Local,
+impl Inserted {
+    /// Adds another batch.
+    pub fn add(&mut self, other: Self) {
+        self.aggregated += other.aggregated;
+        self.folded += other.folded;
+        self.overflow += other.overflow;
+        self.untimely += other.untimely;
+    }
+}
+
+/// Where a sample's value is.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Cell(u32),
+    /// In the overflow series of its kind.
+    Overflow(u32),
+    Timed(u32),
+}
+
+/// What new contexts are made of.
+struct Reading<'a> {
+    now_s: u64,
+    origin: u32,
+    read: &'a dyn Fn(&Sample<'_>) -> (Tags, Scope),
 }
 
 impl Table {
-    /// Adds one observation. `tags` reads the sample's raw tag section, and is asked only for a spelling not seen
-    /// before in this interval. `false` if the value does not fit: it is then in no total.
-    pub fn insert(&mut self, rules: &Rules, sample: &Sample<'_>, tags: impl FnOnce(&[u8]) -> Tags) -> bool {
-        self.spelling.clear();
-        self.spelling.extend_from_slice(sample.name);
-        self.spelling.extend_from_slice(&[b'|', sample.kind as u8, b'|']);
-        self.spelling.extend_from_slice(sample.tags);
-        if let Some(index) = self.aliases.get(self.spelling.as_slice()) {
-            return self.values[*index].insert(sample);
+    /// An empty table. Tables of one process share a budget.
+    pub fn new(seed: Seed, rules: Arc<Rules>, budget: Arc<Budget>) -> Self {
+        Self {
+            seed,
+            rules,
+            cells: Cells::new(Arc::clone(&budget)),
+            budget,
+            known: Known::default(),
+            interval: 1,
+            order: 0,
+            counted: 0,
+            by_origin: HashMap::new(),
+            timed: HashMap::new(),
+            overflow: [None; KINDS],
+            looked_at: 0,
         }
-        let name = String::from_utf8_lossy(sample.name);
-        let before = self.values.len();
-        let index = self.entry(rules.context(&name, sample.kind, sample.scope, tags(sample.tags)));
-        let inserted = self.values[index].insert(sample);
-        if !inserted && index == before {
-            // A context of which nothing was observed is none.
-            self.values.pop();
-        } else if self.aliases.len() < ALIASES {
-            self.aliases.insert(self.spelling.as_slice().into(), index);
+    }
+
+    /// Adds observations, at most [`BATCH`] of them, all of one origin (0 where that is not known).
+    ///
+    /// `read` says what tags and scope a sample asks for, from its raw tag section (and its origin); it is asked only
+    /// for spellings that are not known.
+    pub fn insert(
+        &mut self,
+        batch: &[Sample<'_>],
+        now_s: u64,
+        origin: u32,
+        read: impl Fn(&Sample<'_>) -> (Tags, Scope),
+    ) -> Inserted {
+        assert!(batch.len() <= BATCH, "batches have at most {BATCH} samples");
+        let mut fingerprints = [Fingerprint::default(); BATCH];
+        let by_origin = self.rules.by_origin;
+        let mut before = Fingerprint::default();
+        for (sample, fingerprint) in batch.iter().zip(&mut fingerprints) {
+            if !sample.packed {
+                before = Fingerprint::of(&self.seed, sample, by_origin);
+            }
+            *fingerprint = before;
         }
+        let mut inserted = Inserted::default();
+        let mut places = [Place::Cell(0); BATCH];
+        let reading = Reading { now_s, origin, read: &read };
+        for ((sample, fingerprint), place) in batch.iter().zip(&fingerprints).zip(&mut places) {
+            *place = match self.known.find(*fingerprint) {
+                Some(slot) if slot.seen == self.interval && sample.timestamp.is_none() => Place::Cell(slot.cell),
+                _ => self.place(sample, *fingerprint, &reading, &mut inserted),
+            };
+        }
+        for (sample, place) in batch.iter().zip(places) {
+            let fits = self.touch(sample, place, &mut inserted);
+            inserted.aggregated += u64::from(fits);
+            inserted.overflow += u64::from(!fits);
+        }
+        self.sweep();
         inserted
     }
 
-    /// Merges what another instance knows. `late`: its interval was published already, so that a newer gauge must not
-    /// be overwritten by this one.
-    pub fn merge(&mut self, partial: Partial, late: bool) -> Result<(), Mismatch> {
-        let Partial { mut context, value, .. } = partial;
-        if context.scope == Scope::Local {
-            return Err(Mismatch::Local);
-        }
-        let kind = context.kind;
-        if !value.fits(kind) {
-            return Err(Mismatch::Kind(kind));
-        }
-        // As in the original: a counter or gauge travels only if it is global, and sets have one scope on the way.
-        context.scope = match kind {
-            Kind::Counter | Kind::Gauge => Scope::Global,
-            Kind::Set => Scope::Mixed,
-            Kind::Histogram | Kind::Timer => context.scope,
+    /// The values since the last call. Takes no time to speak of, however many there are.
+    pub fn take(&mut self) -> Cells {
+        self.budget.give_back_contexts(std::mem::take(&mut self.counted));
+        self.interval += 1;
+        self.order = 0;
+        self.by_origin.clear();
+        self.timed.clear();
+        self.overflow = [None; KINDS];
+        self.known.begin_sweep();
+        let next = self.cells.successor();
+        std::mem::replace(&mut self.cells, next)
+    }
+
+    /// Forms contexts by other rules from now on. What was formed in this interval stays.
+    pub fn follow(&mut self, rules: Arc<Rules>) {
+        self.rules = rules;
+        self.budget.give_back_bytes(self.known.names_bytes());
+        self.known.clear();
+    }
+
+    /// Spellings remembered.
+    pub fn spellings(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Adds a sample to its value. False if it does not fit.
+    #[inline]
+    fn touch(&mut self, sample: &Sample<'_>, place: Place, inserted: &mut Inserted) -> bool {
+        let Self { cells, order, budget, .. } = self;
+        *order = order.wrapping_add(1);
+        let at = match place {
+            Place::Cell(at) | Place::Overflow(at) => at as usize,
+            Place::Timed(at) => return touch_timed(&mut cells.timed[at as usize], sample),
         };
-        let known = self.values.contains_key(&context);
-        let index = self.entry(context);
-        let merged = self.values[index].merge(&value, late && known);
-        debug_assert!(merged, "the value fits the kind");
-        Ok(())
-    }
-
-    /// Adds another table of the same instance and interval.
-    pub fn absorb(&mut self, other: Self) {
-        if self.values.is_empty() {
-            self.values = other.values;
-            return;
-        }
-        for (context, value) in other.values {
-            match self.values.entry(context) {
-                indexmap::map::Entry::Occupied(mut mine) => mine.get_mut().absorb(value),
-                indexmap::map::Entry::Vacant(free) => {
-                    free.insert(value);
+        match (sample.kind, sample.value) {
+            (Kind::Counter, Value::Number(value)) => {
+                let counter = &mut cells.counters[at].value;
+                let total = counter.total + value / sample.rate;
+                let fits = total.is_finite();
+                if fits {
+                    counter.total = total;
+                    counter.samples = counter.samples.saturating_add(1);
                 }
+                fits
             }
-        }
-    }
-
-    /// Contexts held.
-    pub fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    /// Whether nothing was inserted or merged.
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-
-    /// Turns the table into points and partials. Partials are stamped with `stamp`, points cover `interval` and carry
-    /// `timestamp` (Unix seconds).
-    pub fn flush(mut self, publishing: &Publishing, stamp: Option<Stamp>, timestamp: i64, interval: Duration) -> Flush {
-        let mut flush = Flush::default();
-        let joined = if publishing.forwards { HashSet::new() } else { self.join_scopes() };
-        for (index, (context, value)) in self.values.into_iter().enumerate() {
-            let split = split(context.kind, context.scope, publishing.forwards);
-            let mut publish = Publisher { context: &context, timestamp, interval, flush: &mut flush };
-            let partial = match value {
-                Value::Counter(total) => {
-                    publish.whole(split.aggregates, PointKind::Count, total);
-                    PartialValue::Counter(total)
-                }
-                Value::Gauge(last) => {
-                    publish.whole(split.aggregates, PointKind::Gauge, last);
-                    PartialValue::Gauge(last)
-                }
-                Value::Set(set) => {
-                    publish.whole(split.aggregates, PointKind::Gauge, set.estimate() as f64);
-                    PartialValue::Set(set)
-                }
-                Value::Distribution(mut distribution) => {
-                    publish.aggregates(split.aggregates, &publishing.aggregates, &distribution);
-                    if split.percentiles && !joined.contains(&index) {
-                        publish.percentiles(publishing, &mut distribution);
+            (Kind::Gauge, Value::Number(value)) => {
+                let gauge = &mut cells.gauges[at].value;
+                gauge.last = value;
+                gauge.order = *order;
+                gauge.samples = gauge.samples.saturating_add(1);
+                true
+            }
+            (Kind::Histogram | Kind::Timer, Value::Number(value)) => {
+                let distribution = &mut cells.distributions[at].value;
+                let weight = 1.0 / sample.rate;
+                let growth = distribution.digest.grows(weight);
+                if growth > 0 && matches!(place, Place::Cell(_)) {
+                    if !budget.has_room(growth) {
+                        return self.fold(sample, inserted);
                     }
-                    PartialValue::Digest(distribution.digest)
+                    cells.charge(growth);
                 }
-            };
-            if split.forward {
-                flush.partials.push(Partial { context, value: partial, stamp });
+                let distribution = &mut cells.distributions[at].value;
+                distribution.samples = distribution.samples.saturating_add(1);
+                distribution.insert(value, weight)
+            }
+            (Kind::Set, Value::Member(member)) => {
+                let set = &mut cells.sets[at].value;
+                let before = set.members.size_bytes();
+                if !budget.has_room(before) && matches!(place, Place::Cell(_)) {
+                    return self.fold(sample, inserted);
+                }
+                set.members.insert(member);
+                set.samples = set.samples.saturating_add(1);
+                let growth = set.members.size_bytes().saturating_sub(before);
+                if growth > 0 {
+                    cells.charge(growth);
+                }
+                true
+            }
+            (_, Value::Number(_) | Value::Member(_)) => false,
+        }
+    }
+
+    /// Where a sample goes whose value is not open yet in this interval, or that names a second of its own.
+    #[cold]
+    fn place(
+        &mut self,
+        sample: &Sample<'_>,
+        fingerprint: Fingerprint,
+        reading: &Reading<'_>,
+        inserted: &mut Inserted,
+    ) -> Place {
+        if let Some(second) = sample.timestamp {
+            let second = second.get();
+            if second + OLDEST_S >= reading.now_s && second <= reading.now_s + NEWEST_S {
+                return self.place_timed(sample, fingerprint, second, reading, inserted);
+            }
+            inserted.untimely += 1;
+            if let Some(slot) = self.known.find(fingerprint)
+                && slot.seen == self.interval
+            {
+                return Place::Cell(slot.cell);
             }
         }
-        flush
-    }
-
-    /// Gives the digest of each global distribution to its mixed twin, where there is one: while a scope rule reaches
-    /// a fleet pod by pod, one series comes in both scopes, and its percentiles are still those of the whole fleet.
-    /// Returns the indices of those whose percentiles the twin now publishes.
-    fn join_scopes(&mut self) -> HashSet<usize> {
-        let twins: Vec<(usize, usize)> = self
-            .values
-            .keys()
-            .enumerate()
-            .filter(|(_, context)| {
-                context.scope == Scope::Global && matches!(context.kind, Kind::Histogram | Kind::Timer)
-            })
-            .filter_map(|(global, context)| {
-                let mixed = Context { scope: Scope::Mixed, ..context.clone() };
-                Some((global, self.values.get_index_of(&mixed)?))
-            })
-            .collect();
-        for (global, mixed) in &twins {
-            let Value::Distribution(distribution) = &self.values[*global] else { continue };
-            let digest = PartialValue::Digest(distribution.digest.clone());
-            self.values[*mixed].merge(&digest, false);
+        let of_origin = self.by_origin.get(&reading.origin).copied().unwrap_or_default();
+        let known = self.known.find(fingerprint).and_then(|slot| slot.context.clone());
+        let is_known = known.is_some();
+        let context = known.unwrap_or_else(|| Arc::new(self.context(sample, reading)));
+        let names = if is_known { 0 } else { names_bytes(&context) };
+        if !self.budget.take_context(of_origin, cell_bytes(context.kind) + names) {
+            return self.place_overflow(sample, inserted);
         }
-        twins.into_iter().map(|(global, _)| global).collect()
+        self.counted += 1;
+        self.cells.charged(cell_bytes(context.kind));
+        *self.by_origin.entry(reading.origin).or_default() += 1;
+        let cell = self.cells.open(Arc::clone(&context));
+        let seen = self.interval;
+        match self.known.find(fingerprint) {
+            Some(slot) => (slot.seen, slot.cell) = (seen, cell),
+            None => self.known.insert(fingerprint, seen, cell, context),
+        }
+        Place::Cell(cell)
     }
 
-    fn entry(&mut self, context: Context) -> usize {
-        let kind = context.kind;
-        let entry = self.values.entry(context);
-        let index = entry.index();
-        entry.or_insert_with(|| Value::new(kind));
-        index
+    fn place_timed(
+        &mut self,
+        sample: &Sample<'_>,
+        fingerprint: Fingerprint,
+        second: u64,
+        reading: &Reading<'_>,
+        inserted: &mut Inserted,
+    ) -> Place {
+        let second = i64::try_from(second).unwrap_or(i64::MAX);
+        if let Some(at) = self.timed.get(&(fingerprint, second)) {
+            return Place::Timed(*at);
+        }
+        let of_origin = self.by_origin.get(&reading.origin).copied().unwrap_or_default();
+        let context = self.context(sample, reading);
+        let bytes = names_bytes(&context) + 2 * size_of::<Timed>();
+        if !self.budget.take_context(of_origin, bytes) {
+            return self.place_overflow(sample, inserted);
+        }
+        self.counted += 1;
+        self.cells.charged(bytes);
+        *self.by_origin.entry(reading.origin).or_default() += 1;
+        let at = u32::try_from(self.cells.timed.len()).expect("the budget forbids so many");
+        self.cells.timed.push(Timed { context: Arc::new(context), second, value: 0.0 });
+        self.timed.insert((fingerprint, second), at);
+        Place::Timed(at)
+    }
+
+    /// Adds a sample to the overflow series after all: its value has no room to grow.
+    #[cold]
+    fn fold(&mut self, sample: &Sample<'_>, inserted: &mut Inserted) -> bool {
+        let place = self.place_overflow(sample, inserted);
+        self.touch(sample, place, inserted)
+    }
+
+    /// One series for each kind takes what finds no room. It is this instance's own, whatever scope was asked for.
+    fn place_overflow(&mut self, sample: &Sample<'_>, inserted: &mut Inserted) -> Place {
+        inserted.folded += 1;
+        self.looked_at += 1;
+        if self.looked_at >= LOOKED_AT {
+            self.looked_at = 0;
+            self.cells.folded.add(&String::from_utf8_lossy(sample.name), LOOKED_AT.into());
+        }
+        let open = &mut self.overflow[sample.kind as usize];
+        let at = *open.get_or_insert_with(|| self.cells.open(Arc::new(overflow_context(sample.kind))));
+        Place::Overflow(at)
+    }
+
+    fn context(&self, sample: &Sample<'_>, reading: &Reading<'_>) -> Context {
+        let (tags, scope) = (reading.read)(sample);
+        self.rules.context(&String::from_utf8_lossy(sample.name), sample.kind, scope, tags)
+    }
+
+    #[inline]
+    fn sweep(&mut self) {
+        let Self { known, budget, rules, interval, .. } = self;
+        let oldest = interval.saturating_sub(rules.idle_intervals.saturating_add(1));
+        known.sweep(oldest, |slot| budget.give_back_bytes(slot.context.as_deref().map_or(0, names_bytes)));
     }
 }
 
-/// Appends the points of one context.
-struct Publisher<'a> {
-    context: &'a Context,
-    timestamp: i64,
-    interval: Duration,
-    flush: &'a mut Flush,
+impl Drop for Table {
+    fn drop(&mut self) {
+        self.budget.give_back_contexts(self.counted);
+        self.budget.give_back_bytes(self.known.names_bytes());
+    }
 }
 
-impl Publisher<'_> {
-    fn whole(&mut self, covers: Covers, kind: PointKind, value: f64) {
-        if covers != Covers::Nothing {
-            self.point("", kind, value);
-        }
+fn touch_timed(timed: &mut Timed, sample: &Sample<'_>) -> bool {
+    let Value::Number(value) = sample.value else { return false };
+    let value = if sample.kind == Kind::Counter { timed.value + value / sample.rate } else { value };
+    if value.is_finite() {
+        timed.value = value;
     }
+    value.is_finite()
+}
 
-    fn aggregates(&mut self, covers: Covers, wanted: &[Aggregate], distribution: &Distribution) {
-        let Stats { count, sum, min, max, reciprocal_sum } = match covers {
-            Covers::Nothing => return,
-            Covers::Own => distribution.own(),
-            Covers::All => distribution.all(),
-        };
-        if count == 0.0 {
-            return;
-        }
-        for aggregate in wanted {
-            match aggregate {
-                Aggregate::Min => self.point(".min", PointKind::Gauge, min),
-                Aggregate::Max => self.point(".max", PointKind::Gauge, max),
-                Aggregate::Avg => self.point(".avg", PointKind::Gauge, sum / count),
-                Aggregate::Count => self.point(".count", PointKind::Count, count),
-                Aggregate::Sum => self.point(".sum", PointKind::Gauge, sum),
-                Aggregate::Hmean => self.point(".hmean", PointKind::Gauge, count / reciprocal_sum),
-                Aggregate::Median => {}
-            }
-        }
-    }
+/// The series that takes samples without room.
+fn overflow_context(kind: Kind) -> Context {
+    let tags = [format!("metric_type:{kind}"), String::from("veneur_overflow:true")];
+    let scope = if matches!(kind, Kind::Counter | Kind::Gauge) { Scope::Mixed } else { Scope::Local };
+    Context { name: "veneur.overflow".into(), tags: Tags::new(tags.iter().map(String::as_str)), kind, scope }
+}
 
-    fn percentiles(&mut self, publishing: &Publishing, distribution: &mut Distribution) {
-        if publishing.aggregates.contains(&Aggregate::Median)
-            && let Some(median) = distribution.digest.quantile(0.5)
-        {
-            self.point(".median", PointKind::Gauge, median);
-        }
-        for percentile in &publishing.percentiles {
-            if let Some(value) = distribution.digest.quantile(percentile.quantile) {
-                self.point(&percentile.suffix, PointKind::Gauge, value);
-            }
-        }
-    }
-
-    /// Points are finite by contract: an overflow is left out and counted, as no sink could take it.
-    fn point(&mut self, suffix: &str, kind: PointKind, value: f64) {
-        if value.is_finite() {
-            self.flush.points.push(Point {
-                name: format!("{}{suffix}", self.context.name).into(),
-                tags: self.context.tags.clone(),
-                kind,
-                value,
-                timestamp: self.timestamp,
-                interval: self.interval,
-            });
-        } else {
-            self.flush.overflowed += 1;
-        }
-    }
+/// What a known spelling costs beside its values: the slot, the context, the texts, and what the allocator adds.
+pub(crate) fn names_bytes(context: &Context) -> usize {
+    const REFERENCES: usize = 2 * size_of::<usize>();
+    const ALLOCATIONS: usize = 3 * 8;
+    let texts = context.name.len() + context.tags.joined().len();
+    size_of::<Slot>() * 3 / 2 + size_of::<Context>() + texts + 3 * REFERENCES + ALLOCATIONS
 }

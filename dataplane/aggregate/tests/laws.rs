@@ -1,12 +1,15 @@
 //! Laws of aggregation.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use proptest::prelude::*;
-use veneur_aggregate::{Aggregate, Flush, Percentile, Publishing, Rules, Table};
-use veneur_metric::{Kind, Sample, Scope, Stamp, Tags, Value};
+use veneur_aggregate::{
+    Aggregate, Budget, Cells, Flush, Inserted, Interval, Limits, Percentile, Publishing, Rules, Seed, Table,
+};
+use veneur_metric::{Kind, PointKind, Sample, Scope, Stamp, Tags, Value};
 
 const TEN: Duration = Duration::from_secs(10);
+const NOW_S: u64 = 1_000_000;
 
 fn publishing(forwards: bool) -> Publishing {
     Publishing {
@@ -23,9 +26,27 @@ fn publishing(forwards: bool) -> Publishing {
     }
 }
 
-fn flush(table: Table, forwards: bool) -> Flush {
+fn flush(interval: Interval, forwards: bool) -> Flush {
     let stamp = Stamp { boundary_ms: 10_000, interval_ms: 10_000 };
-    table.flush(&publishing(forwards), Some(stamp), 10, TEN)
+    let mut whole = Flush::default();
+    interval.flush(&publishing(forwards), Some(stamp), 10, TEN, |part| {
+        whole.points.extend(part.points);
+        whole.partials.extend(part.partials);
+        whole.overflowed += part.overflowed;
+    });
+    whole
+}
+
+fn flush_cells(cells: Cells, forwards: bool) -> Flush {
+    let mut interval = Interval::default();
+    interval.absorb(cells);
+    flush(interval, forwards)
+}
+
+fn table(limits: Limits) -> (Table, Arc<Budget>) {
+    let budget = Arc::new(Budget::new(limits));
+    let rules = Rules { idle_intervals: 2, ..Rules::default() };
+    (Table::new(Seed::new([3, 5, 7, 11, 13, 17]), Arc::new(rules), Arc::clone(&budget)), budget)
 }
 
 /// Kind, scope, tag section and value of a sample of some name.
@@ -40,14 +61,18 @@ fn emitted() -> impl Strategy<Value = Emitted> {
     )
 }
 
+fn insert_sample(table: &mut Table, sample: Sample<'_>, scope: Scope) -> Inserted {
+    let read = |sample: &Sample<'_>| (Tags::new([std::str::from_utf8(sample.tags).expect("ascii")]), scope);
+    table.insert(&[sample], NOW_S, 0, read)
+}
+
 fn insert(table: &mut Table, &(kind, scope, tags, number): &Emitted) {
     let member = number.to_string();
     let value = if kind == Kind::Set { Value::Member(member.as_bytes()) } else { Value::Number(number) };
     // Points do not say which kind and scope they came from, so the name does.
     let name = format!("{kind}.{scope:?}");
-    let sample = Sample { name: name.as_bytes(), kind, value, rate: 1.0, tags: tags.as_bytes(), scope };
-    let read = |raw: &[u8]| Tags::new([std::str::from_utf8(raw).expect("ascii")]);
-    assert!(table.insert(&Rules::default(), &sample, read));
+    let sample = Sample { name: name.as_bytes(), kind, value, tags: tags.as_bytes(), ..Sample::NONE };
+    assert_eq!(insert_sample(table, sample, scope), Inserted { aggregated: 1, ..Inserted::default() });
 }
 
 proptest! {
@@ -57,11 +82,11 @@ proptest! {
     fn each_statistic_of_a_context_is_published_by_exactly_one_tier(
         emitted in prop::collection::vec(emitted(), 1..60)
     ) {
-        let mut local = Table::default();
+        let (mut local, _) = table(Limits::default());
         emitted.iter().for_each(|one| insert(&mut local, one));
-        let mut global = Table::default();
+        let mut global = Interval::default();
         let mut published: BTreeMap<String, usize> = BTreeMap::new();
-        let local = flush(local, true);
+        let local = flush_cells(local.take(), true);
         for partial in local.partials {
             let scope = partial.context.scope;
             global.merge(partial, false).map_err(|refused| TestCaseError::fail(format!("{refused}: {scope:?}")))?;
@@ -87,7 +112,7 @@ proptest! {
         emitted in prop::collection::vec(emitted(), 1..60),
         readers in 1_usize..4,
     ) {
-        let mut tables: Vec<Table> = (0..readers).map(|_| Table::default()).collect();
+        let mut tables: Vec<Table> = (0..readers).map(|_| table(Limits::default()).0).collect();
         let mut expected = BTreeMap::<&str, f64>::new();
         for (index, one) in emitted.iter().enumerate() {
             insert(&mut tables[index % readers], one);
@@ -97,14 +122,14 @@ proptest! {
                 _ => {}
             }
         }
-        let mut whole = Table::default();
-        tables.into_iter().for_each(|table| whole.absorb(table));
+        let mut whole = Interval::default();
+        tables.iter_mut().for_each(|table| whole.absorb(table.take()));
         let points = flush(whole, false).points;
         let sum = |name: &str| points.iter().filter(|point| point.name.ends_with(name)).map(|point| point.value).sum::<f64>();
         prop_assert!((sum(".count") - expected.get("count").copied().unwrap_or_default()).abs() < 1e-9);
         let counters: f64 = points
             .iter()
-            .filter(|point| point.name.starts_with("counter.") && point.kind == veneur_metric::PointKind::Count)
+            .filter(|point| point.name.starts_with("counter.") && point.kind == PointKind::Count)
             .map(|point| point.value)
             .sum();
         prop_assert!((counters - expected.get("counter").copied().unwrap_or_default()).abs() < 1e-9);
@@ -112,13 +137,150 @@ proptest! {
 
     #[test]
     fn permuting_tags_makes_no_second_series(values in prop::collection::vec(1_i32..100, 2..20)) {
-        let mut table = Table::default();
+        let (mut table, _) = table(Limits::default());
         for (index, value) in values.iter().enumerate() {
             let tags = if index % 2 == 0 { "a:1,b:2" } else { "b:2,a:1" };
             insert(&mut table, &(Kind::Counter, Scope::Mixed, tags, f64::from(*value)));
+            insert(&mut table, &(Kind::Gauge, Scope::Mixed, tags, f64::from(*value)));
         }
-        prop_assert_eq!(table.len(), 1);
+        let points = flush_cells(table.take(), false).points;
+        prop_assert_eq!(points.len(), 2);
+        prop_assert_eq!(points[0].value, values.iter().copied().map(f64::from).sum::<f64>());
+        prop_assert_eq!(points[1].value, f64::from(*values.last().expect("two at least")), "the last spelling wins");
     }
+
+    #[test]
+    fn what_is_kept_stays_within_the_budget_and_every_sample_is_somewhere(
+        sent in prop::collection::vec((emitted(), 0_u32..200, 1_usize..80), 1..200),
+        limits in (1_usize..60, 0_usize..20, 20_000_usize..200_000)
+            .prop_map(|(contexts, contexts_per_origin, bytes)| Limits { contexts, contexts_per_origin, bytes }),
+        origins in 1_u32..4,
+    ) {
+        let (mut table, budget) = table(limits);
+        let (mut total, mut published, mut folded) = (0_u64, 0.0, 0);
+        for (index, ((_, scope, tags, number), name, times)) in sent.iter().enumerate() {
+            let name = format!("timer.{name}");
+            let sample = Sample {
+                name: name.as_bytes(),
+                tags: tags.as_bytes(),
+                kind: Kind::Timer,
+                value: Value::Number(*number),
+                ..Sample::NONE
+            };
+            for _ in 0..*times {
+                let read = |_: &Sample<'_>| (Tags::none(), *scope);
+                let origin = u32::try_from(index).expect("few") % origins;
+                let inserted = table.insert(&[sample], NOW_S, origin, read);
+                prop_assert_eq!((inserted.aggregated, inserted.overflow), (1, 0));
+                folded += inserted.folded;
+                total += 1;
+            }
+            prop_assert!(budget.contexts() <= limits.contexts);
+            prop_assert!(budget.bytes() <= limits.bytes, "{} of {}", budget.bytes(), limits.bytes);
+            if index % 50 == 49 {
+                published += count(&flush_cells(table.take(), false));
+            }
+        }
+        let last = flush_cells(table.take(), false);
+        published += count(&last);
+        prop_assert_eq!(published, total as f64);
+        let overflowing = |flush: &Flush| flush.points.iter().any(|point| &*point.name == "veneur.overflow.count");
+        prop_assert!(folded > 0 || !overflowing(&last));
+        drop(table);
+        prop_assert_eq!((budget.contexts(), budget.bytes()), (0, 0), "all is given back");
+    }
+}
+
+fn count(flush: &Flush) -> f64 {
+    flush.points.iter().filter(|point| point.name.ends_with(".count")).map(|point| point.value).sum()
+}
+
+#[test]
+fn a_context_of_the_overflow_is_the_instances_own_and_says_so() {
+    let (mut table, _) = table(Limits { contexts: 1, ..Limits::default() });
+    for name in ["a", "b", "c"] {
+        let sample = Sample { name: name.as_bytes(), value: Value::Number(2.0), ..Sample::NONE };
+        insert_sample(&mut table, sample, Scope::Global);
+    }
+    let Flush { points, partials, .. } = flush_cells(table.take(), true);
+    assert_eq!((partials.len(), points.len()), (1, 1));
+    let shown = (&*points[0].name, points[0].tags.joined(), points[0].value);
+    assert_eq!(shown, ("veneur.overflow", "metric_type:counter,veneur_overflow:true", 4.0));
+}
+
+#[test]
+fn a_spelling_is_remembered_for_the_idle_intervals_and_then_forgotten() {
+    let (mut table, budget) = table(Limits::default());
+    let emit = |table: &mut Table, name: &str| {
+        let sample = Sample { name: name.as_bytes(), value: Value::Number(1.0), ..Sample::NONE };
+        insert_sample(table, sample, Scope::Mixed);
+    };
+    emit(&mut table, "once");
+    for interval in 1..=3 {
+        table.take();
+        assert_eq!(table.spellings(), if interval == 1 { 1 } else { 2 }, "interval {interval}");
+        emit(&mut table, "always");
+        emit(&mut table, "always");
+    }
+    table.take();
+    // A sweep goes on with what is inserted, a few slots at a time.
+    for _ in 0..8 {
+        emit(&mut table, "always");
+    }
+    assert_eq!(table.spellings(), 1, "two idle intervals are over");
+    assert!(budget.bytes() > 0);
+}
+
+#[test]
+fn a_value_with_its_own_second_is_published_there_and_an_untimely_one_now() {
+    let (mut table, _) = table(Limits::default());
+    let emit = |table: &mut Table, kind, second: u64, number| {
+        let timestamp = std::num::NonZeroU64::new(second);
+        let sample = Sample { name: b"x", kind, value: Value::Number(number), rate: 0.5, timestamp, ..Sample::NONE };
+        insert_sample(table, sample, Scope::Mixed)
+    };
+    for (second, number) in [(NOW_S - 60, 1.0), (NOW_S - 60, 2.0), (NOW_S - 59, 4.0)] {
+        assert_eq!(emit(&mut table, Kind::Counter, second, number).untimely, 0);
+    }
+    emit(&mut table, Kind::Gauge, NOW_S - 60, 7.0);
+    emit(&mut table, Kind::Gauge, NOW_S - 60, 8.0);
+    assert_eq!(emit(&mut table, Kind::Counter, NOW_S - 3_601, 8.0).untimely, 1);
+    assert_eq!(emit(&mut table, Kind::Counter, NOW_S + 60, 16.0).untimely, 1);
+    let mut points: Vec<(PointKind, i64, f64)> = flush_cells(table.take(), false)
+        .points
+        .iter()
+        .map(|point| (point.kind, point.timestamp, point.value))
+        .collect();
+    points.sort_by(|a, b| (a.1, a.2).partial_cmp(&(b.1, b.2)).expect("finite"));
+    let minute_ago = i64::try_from(NOW_S).expect("fits") - 60;
+    assert_eq!(
+        points,
+        [
+            (PointKind::Count, 10, 48.0),
+            (PointKind::Count, minute_ago, 6.0),
+            (PointKind::Gauge, minute_ago, 8.0),
+            (PointKind::Count, minute_ago + 1, 8.0)
+        ]
+    );
+}
+
+#[test]
+fn the_heaviest_names_are_told() {
+    let (mut table, _) = table(Limits { contexts: 60, ..Limits::default() });
+    for number in 0..1_000_u32 {
+        let tags = format!("user:{number}");
+        let sample = Sample { name: b"bomb", tags: tags.as_bytes(), value: Value::Number(1.0), ..Sample::NONE };
+        insert_sample(&mut table, sample, Scope::Mixed);
+        let sample = Sample { name: b"busy", value: Value::Number(1.0), ..Sample::NONE };
+        insert_sample(&mut table, sample, Scope::Mixed);
+    }
+    let mut interval = Interval::default();
+    interval.absorb(table.take());
+    let top = interval.top(2);
+    assert_eq!(top.samples[0], ("busy".into(), 1_000));
+    assert_eq!(top.contexts[0], ("bomb".into(), 59));
+    let (name, samples) = &top.folded[0];
+    assert!(&**name == "bomb" && (900..=941).contains(samples), "{name} {samples}");
 }
 
 #[test]
@@ -129,7 +291,7 @@ fn a_late_gauge_never_overwrites_a_newer_one() {
         value: PartialValue::Gauge(value),
         stamp: None,
     };
-    let mut table = Table::default();
+    let mut table = Interval::default();
     table.merge(gauge(1.0), true).expect("fits");
     table.merge(gauge(2.0), false).expect("fits");
     table.merge(gauge(3.0), true).expect("fits");
@@ -147,7 +309,7 @@ fn one_name_in_two_scopes_has_one_percentile_over_both() {
         let context = Context { name: "x".into(), tags: Tags::none(), kind: Kind::Timer, scope };
         Partial { context, value: PartialValue::Digest(digest), stamp: None }
     };
-    let mut table = Table::default();
+    let mut table = Interval::default();
     table.merge(partial(Scope::Global, 100.0), false).expect("fits");
     table.merge(partial(Scope::Mixed, 1.0), false).expect("fits");
     let points = flush(table, false).points;
@@ -161,9 +323,12 @@ fn one_name_in_two_scopes_has_one_percentile_over_both() {
 
 #[test]
 fn a_refused_value_leaves_no_series() {
-    let mut table = Table::default();
+    let (mut table, _) = table(Limits::default());
     let value = Value::Number(1e308);
-    let sample = Sample { name: b"x", kind: Kind::Counter, value, rate: 1e-300, tags: b"", scope: Scope::Mixed };
-    assert!(!table.insert(&Rules::default(), &sample, |_| Tags::none()));
-    assert!(table.is_empty());
+    for kind in [Kind::Counter, Kind::Timer] {
+        let sample = Sample { name: b"x", kind, value, rate: f64::MIN_POSITIVE, ..Sample::NONE };
+        assert_eq!(insert_sample(&mut table, sample, Scope::Mixed).overflow, 1, "{kind}");
+    }
+    let Flush { points, partials, .. } = flush_cells(table.take(), true);
+    assert!(points.is_empty() && partials.is_empty(), "{points:?} {partials:?}");
 }

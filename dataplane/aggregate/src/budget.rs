@@ -1,0 +1,88 @@
+//! How much a process may keep: contexts of one interval, and bytes.
+//!
+//! Readers share one budget. They touch it when a context is new or a value needs more room, never for a sample of a
+//! context that has its room.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Bounds of a process. 0 stands for no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Contexts of one interval.
+    pub contexts: usize,
+    /// Contexts of one interval and one origin.
+    pub contexts_per_origin: usize,
+    /// Bytes of names and values, of the interval under way and those being flushed.
+    pub bytes: usize,
+}
+
+/// What is used of [`Limits`], by all tables together.
+#[derive(Debug, Default)]
+pub struct Budget {
+    contexts_limit: AtomicUsize,
+    contexts_per_origin_limit: AtomicUsize,
+    bytes_limit: AtomicUsize,
+    contexts: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Budget {
+    /// A budget with nothing used.
+    pub fn new(limits: Limits) -> Self {
+        let budget = Self::default();
+        budget.limit(limits);
+        budget
+    }
+
+    /// Sets other bounds; what is used already stays.
+    pub fn limit(&self, limits: Limits) {
+        self.contexts_limit.store(limits.contexts, Relaxed);
+        self.contexts_per_origin_limit.store(limits.contexts_per_origin, Relaxed);
+        self.bytes_limit.store(limits.bytes, Relaxed);
+    }
+
+    /// Bytes of names and values held.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Contexts of the intervals under way.
+    pub fn contexts(&self) -> usize {
+        self.contexts.load(Relaxed)
+    }
+
+    /// Takes one context of `bytes`, of an origin that has `of_origin` of them; false, and nothing taken, if a bound
+    /// forbids it.
+    pub(crate) fn take_context(&self, of_origin: usize, bytes: usize) -> bool {
+        let fits = within(self.contexts.load(Relaxed), 1, &self.contexts_limit)
+            && within(of_origin, 1, &self.contexts_per_origin_limit)
+            && within(self.bytes.load(Relaxed), bytes, &self.bytes_limit);
+        if fits {
+            self.contexts.fetch_add(1, Relaxed);
+            self.bytes.fetch_add(bytes, Relaxed);
+        }
+        fits
+    }
+
+    /// Whether `bytes` more would fit.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        within(self.bytes.load(Relaxed), bytes, &self.bytes_limit)
+    }
+
+    pub(crate) fn take_bytes(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    pub(crate) fn give_back_bytes(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Relaxed);
+    }
+
+    pub(crate) fn give_back_contexts(&self, contexts: usize) {
+        self.contexts.fetch_sub(contexts, Relaxed);
+    }
+}
+
+fn within(used: usize, more: usize, limit: &AtomicUsize) -> bool {
+    let limit = limit.load(Relaxed);
+    limit == 0 || used.saturating_add(more) <= limit
+}
