@@ -1,16 +1,52 @@
 //! Text to a validated configuration, and back.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use crate::Validate;
+use crate::{Role, key::Report};
 
-/// A valid configuration and what was ignored on the way to it.
+/// A valid configuration and what was noticed on the way to it.
 #[derive(Debug)]
 pub struct Parsed<T> {
     /// The configuration.
     pub config: T,
-    /// Keys that nothing reads, by path. The original ignores them in silence; we name them.
-    pub unknown: Vec<String>,
+    /// What somebody should know: keys without effect, keys read as others.
+    pub notes: Vec<Note>,
+    /// Keys that nothing reads. The original ignores them in silence; we name them.
+    pub unknown: Vec<Unknown>,
+}
+
+/// A remark about a key that does no harm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Path of the key, or the name of a variable.
+    pub key: String,
+    /// What it is read as, or why it has no effect.
+    pub text: String,
+}
+
+/// A key that nothing reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown {
+    /// Its path.
+    pub key: String,
+    /// The key that was probably meant.
+    pub nearest: Option<String>,
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.key, self.text)
+    }
+}
+
+impl std::fmt::Display for Unknown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.nearest {
+            Some(nearest) => write!(f, "{}: is not a key: did you mean {nearest}?", self.key),
+            None => write!(f, "{}: is not a key", self.key),
+        }
+    }
 }
 
 /// Why a text is not a configuration.
@@ -24,17 +60,7 @@ pub enum ConfigError {
         /// What the YAML reader says, position included.
         problem: String,
     },
-    /// A key holds a value of the wrong shape.
-    #[error("{origin}: {key}: {problem}")]
-    Shape {
-        /// Where the text came from.
-        origin: String,
-        /// Path of the key.
-        key: String,
-        /// What is wrong with the value.
-        problem: String,
-    },
-    /// Values that parse but cannot be used, all of them.
+    /// Values that cannot be used, all of them.
     #[error("{}", list(origin, problems))]
     Invalid {
         /// Where the text came from.
@@ -66,31 +92,33 @@ fn list(origin: &str, problems: &[Invalid]) -> String {
 }
 
 /// Parses and validates `text`; `origin` names it in errors. An empty text is the default configuration.
-pub fn parse<T: DeserializeOwned + Validate>(origin: &str, text: &str) -> Result<Parsed<T>, ConfigError> {
-    let tree: serde_json::Value = if text.trim().is_empty() {
-        serde_json::Value::Object(serde_json::Map::new())
-    } else {
-        serde_saphyr::from_str(text)
-            .map_err(|error| ConfigError::Syntax { origin: origin.to_owned(), problem: error.to_string() })?
-    };
-    let mut unknown = Vec::new();
-    let mut track = serde_path_to_error::Track::new();
-    let deserializer = serde_path_to_error::Deserializer::new(tree, &mut track);
-    let read = serde_ignored::deserialize(deserializer, |path| unknown.push(path.to_string()));
-    let config: T = read.map_err(|error| ConfigError::Shape {
-        origin: origin.to_owned(),
-        key: track.path().to_string(),
-        problem: error.to_string(),
-    })?;
-    let problems = config.problems();
+pub fn parse<T: Role>(origin: &str, text: &str) -> Result<Parsed<T>, ConfigError> {
+    let tree = tree(origin, text)?;
+    let mut report = Report::default();
+    let config = T::read_map(tree, "", &mut report);
+    let Report { mut problems, unknown, notes } = report;
+    problems.extend(config.problems());
     if problems.is_empty() {
-        Ok(Parsed { config, unknown })
+        Ok(Parsed { config, notes, unknown })
     } else {
         Err(ConfigError::Invalid { origin: origin.to_owned(), problems })
     }
 }
 
-/// Writes a configuration as YAML, every key in it.
+/// A text's keys.
+fn tree(origin: &str, text: &str) -> Result<Map<String, Value>, ConfigError> {
+    let syntax = |problem: String| ConfigError::Syntax { origin: origin.to_owned(), problem };
+    if text.trim().is_empty() {
+        return Ok(Map::new());
+    }
+    match serde_saphyr::from_str(text).map_err(|error| syntax(error.to_string()))? {
+        Value::Object(map) => Ok(map),
+        Value::Null => Ok(Map::new()),
+        _ => Err(syntax("a configuration is a section of keys, as `interval: 10s`".to_owned())),
+    }
+}
+
+/// Writes a configuration as YAML, every key in it, secrets too.
 pub fn to_yaml<T: Serialize>(config: &T) -> String {
     serde_saphyr::to_string(config).expect("configuration structs hold only strings, numbers, lists and maps")
 }

@@ -207,10 +207,11 @@ fn role(config: &Server) -> &'static str {
 fn delivery(sink: &veneur_config::Sink, config: &Server) -> anyhow::Result<Delivery> {
     let limits = veneur_sinks::Limits { max_bytes: config.buffer_max_bytes, max_age: config.buffer_max_age.0 };
     Ok(match &sink.kind {
+        SinkKind::Blackhole {} => Delivery::new(DebugSink::new(&sink.name, tokio::io::sink()), limits),
         SinkKind::Debug {} => Delivery::new(DebugSink::new(&sink.name, tokio::io::stdout()), limits),
         SinkKind::Datadog(datadog) => {
             let settings = DatadogSettings {
-                api_key: datadog.api_key.clone(),
+                api_key: datadog.api_key.expose().to_owned(),
                 api_hostname: datadog.api_hostname.clone(),
                 flush_max_per_body: datadog.flush_max_per_body,
                 timeout: SINK_TIMEOUT,

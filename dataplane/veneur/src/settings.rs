@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use veneur_aggregate::{Aggregate, Percentile, Publishing, Rules, ScopeRule};
-use veneur_config::{KindName, NameMatch, Parsed, Proxy, ScopeName, Server, SinkKind, Validate};
+use veneur_config::{KindName, NameMatch, Parsed, Proxy, Role, ScopeName, Server, SinkKind};
 use veneur_metric::{Kind, Scope};
 
 /// Reads a variable; a function, so that tests need no process environment.
@@ -24,7 +24,7 @@ pub fn server(file: Option<&str>, environment: Environment<'_>) -> anyhow::Resul
         if let SinkKind::Datadog(datadog) = &mut sink.kind
             && let Some(key) = environment(&format!("{}_APIKEY", sink.name.to_uppercase()))
         {
-            datadog.api_key = key;
+            datadog.api_key = key.into();
         }
     }
     Ok(server)
@@ -35,10 +35,7 @@ pub fn proxy(file: Option<&str>, environment: Environment<'_>) -> anyhow::Result
     load(file, environment)
 }
 
-fn load<T: serde::de::DeserializeOwned + Validate>(
-    file: Option<&str>,
-    environment: Environment<'_>,
-) -> anyhow::Result<T> {
+fn load<T: Role>(file: Option<&str>, environment: Environment<'_>) -> anyhow::Result<T> {
     let (origin, text) = match (file, environment(CONFIG)) {
         (Some(file), _) => {
             let text = std::fs::read_to_string(file).with_context(|| format!("cannot read configuration {file}"))?;
@@ -47,9 +44,12 @@ fn load<T: serde::de::DeserializeOwned + Validate>(
         (None, Some(text)) => (CONFIG.to_owned(), text),
         (None, None) => ("defaults".to_owned(), String::new()),
     };
-    let Parsed { config, unknown } = veneur_config::parse(&origin, &text)?;
-    if !unknown.is_empty() {
-        tracing::warn!(origin, keys = unknown.join(", "), "Configuration has keys that nothing reads");
+    let Parsed { config, notes, unknown } = veneur_config::parse(&origin, &text)?;
+    for note in notes {
+        tracing::info!(origin, key = note.key, "{}", note.text);
+    }
+    for unknown in unknown {
+        tracing::warn!(origin, "{unknown}");
     }
     Ok(config)
 }
@@ -120,7 +120,7 @@ mod tests {
         let server = server(None, &environment).expect("valid");
         assert_eq!((server.interval.0.as_secs(), server.hostname.as_str()), (20, "web-0"));
         let SinkKind::Datadog(datadog) = &server.metric_sinks[0].kind else { panic!("a datadog sink") };
-        assert_eq!(datadog.api_key, "hunter2");
+        assert_eq!(datadog.api_key.expose(), "hunter2");
     }
 
     #[test]
