@@ -7,7 +7,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{Invalid, Note, Unknown, nearest::nearest};
+use crate::{Invalid, Note, Unknown, Weight, nearest::nearest};
 
 /// One key of a section.
 #[derive(Debug, Clone, Copy)]
@@ -60,8 +60,8 @@ impl Report {
         self.problems.push(Invalid::new(key, problem));
     }
 
-    pub(crate) fn note(&mut self, key: &str, text: impl Into<String>) {
-        self.notes.push(Note { key: key.to_owned(), text: text.into() });
+    pub(crate) fn note(&mut self, key: &str, weight: Weight, text: impl Into<String>) {
+        self.notes.push(Note { key: key.to_owned(), text: text.into(), weight });
     }
 
     /// Takes `key` out of a section; its default where it is absent, `null` or wrong.
@@ -131,6 +131,10 @@ impl<T: Field> Field for Vec<T> {
         };
         let mut list = Vec::with_capacity(values.len());
         for (index, value) in values.into_iter().enumerate() {
+            // The original's example lists one empty text where it means none.
+            if matches!(T::SHAPE, Shape::Text) && value == "" {
+                continue;
+            }
             list.extend(T::read(value, &format!("{path}[{index}]"), report));
         }
         Some(list)

@@ -8,33 +8,32 @@
 //!
 //! Not here: reading files, the environment, the clock.
 
+mod elsewhere;
 mod every;
 mod key;
 mod listen;
 mod nearest;
+mod older;
 mod parse;
 mod proxy;
+mod role;
 mod scopes;
 mod secret;
 mod server;
 mod sink;
+mod variables;
 
 pub use every::Every;
 pub use key::{Key, Shape};
 pub use listen::{Family, Listen, UnixName};
-pub use parse::{ConfigError, Invalid, Note, Parsed, Unknown, parse, to_yaml};
+pub use parse::{ConfigError, Invalid, Note, Parsed, Unknown, Weight, parse, read, to_yaml};
 pub use proxy::{Endpoints, Proxy, ProxyHttp};
+pub use role::Role;
 pub use scopes::{KindName, NameMatch, ScopeName, ScopeRule};
 pub use secret::Secret;
 pub use server::{Aggregate, Features, Http, MetricsScopes, SelfScope, Server};
 pub use sink::{Datadog, Sink, SinkKind, TagExclusion};
-
-/// What [`parse()`] needs of a role's struct.
-#[expect(private_bounds, reason = "who reads a section is this room's own matter")]
-pub trait Role: key::Section + Validate + serde::Serialize + Default {}
-
-impl Role for Server {}
-impl Role for Proxy {}
+pub use variables::{Variable, unknown_variables};
 
 /// What is wrong with a struct's values.
 pub trait Validate {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    Invalid, Secret,
+    Invalid, Secret, Weight,
     key::{Field, Key, Report, Section, Shape, join, section, shown},
 };
 
@@ -96,6 +96,7 @@ impl Field for Sink {
             if map.remove(limit).is_some() {
                 report.note(
                     &join(path, limit),
+                    Weight::Warning,
                     "no effect: the original heeds it only with features.enable_metric_sink_routing, \
                      which does not exist yet",
                 );
@@ -127,7 +128,8 @@ const fn known(name: &'static str) -> Key {
     Key { name, doc: &[], live: false, shape: Shape::Map }
 }
 
-fn kinds() -> String {
+/// The kinds that exist, for messages.
+pub(crate) fn kinds() -> String {
     KINDS.map(|(kind, _)| kind).join(", ")
 }
 

@@ -31,7 +31,7 @@ fn every_error_is_reported_at_once_with_its_key() {
     let text = "interval: 1500ms\nmetric_max_length: long\npercentiles: [0.5, 1.5]\nnum_readers: 0\nstatsd_listen_addresses: ['tcp:8126']\n\
                 metric_sinks: [{kind: debug, name: a, config: {}}, {kind: debug, name: a, config: {}}]";
     let error = parse::<Server>("veneur.yaml", text).expect_err("six keys are wrong");
-    let ConfigError::Invalid { problems, .. } = &error else { panic!("{error}") };
+    let ConfigError::Invalid(problems) = &error else { panic!("{error}") };
     let keys: Vec<&str> = problems.iter().map(|invalid| invalid.key.as_str()).collect();
     assert_eq!(
         keys,
