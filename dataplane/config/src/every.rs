@@ -23,7 +23,7 @@ impl Every {
     }
 
     /// Reads Go's grammar: numbers, each with its unit, or a bare 0.
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text == "0" {
             return Some(Self(Duration::ZERO));
         }

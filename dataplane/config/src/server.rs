@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Every, NameMatch, ScopeRule, Secret, Sink,
+    Every, NameMatch, Reload, ScopeRule, Secret, Sink, changes,
     key::{Field, Report, Shape, leaf, section},
 };
 
@@ -201,6 +201,29 @@ impl Field for SelfScope {
 }
 
 impl Server {
+    /// What `veneur local` starts from: a local listens where clients send.
+    #[must_use]
+    pub fn as_local(mut self) -> Self {
+        if self.statsd_listen_addresses.is_empty() {
+            self.statsd_listen_addresses = vec!["udp://127.0.0.1:8126".to_owned()];
+        }
+        self
+    }
+
+    /// What `veneur global` starts from: a global imports.
+    #[must_use]
+    pub fn as_global(mut self) -> Self {
+        if self.grpc_address.is_empty() {
+            "0.0.0.0:8128".clone_into(&mut self.grpc_address);
+        }
+        self
+    }
+
+    /// Which keys `new` changes, and which of them a running instance takes.
+    pub fn changes_live(&self, new: &Self) -> Reload {
+        changes(self, new)
+    }
+
     /// Whether partials leave for another tier.
     pub fn forwards(&self) -> bool {
         !self.forward_address.is_empty()

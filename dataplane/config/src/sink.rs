@@ -62,6 +62,11 @@ section! {
 /// Kinds and the keys of their `config`.
 pub(crate) const KINDS: [(&str, &[Key]); 3] = [("blackhole", &[]), ("datadog", Datadog::KEYS), ("debug", &[])];
 
+/// One of each kind.
+pub(crate) fn examples() -> [SinkKind; 3] {
+    [SinkKind::Datadog(Datadog::default()), SinkKind::Debug {}, SinkKind::Blackhole {}]
+}
+
 /// The original's kinds that do not exist yet.
 const NOT_YET: [&str; 8] = ["cloudwatch", "cortex", "kafka", "localfile", "newrelic", "prometheus", "s3", "signalfx"];
 

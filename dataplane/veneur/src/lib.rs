@@ -7,12 +7,14 @@
 
 pub mod account;
 pub mod admin;
+pub mod cli;
 pub mod clock;
 mod flush;
 mod import;
 pub mod listen;
 mod output;
 pub mod proxy;
+pub mod reload;
 pub mod server;
 pub mod settings;
 mod telemetry;

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use veneur_aggregate::{Aggregate, Percentile, Publishing, Rules, ScopeRule};
-use veneur_config::{KindName, NameMatch, Parsed, Proxy, Role, ScopeName, Server, SinkKind};
+use veneur_config::{KindName, NameMatch, Parsed, Proxy, Role, ScopeName, Server, Weight};
 use veneur_metric::{Kind, Scope};
 
 /// Reads a variable; a function, so that tests need no process environment.
@@ -13,29 +13,16 @@ const CONFIG: &str = "VENEUR_CONFIG";
 
 /// A local's or global's configuration: `file`, else `VENEUR_CONFIG`, else defaults; then variables on top.
 pub fn server(file: Option<&str>, environment: Environment<'_>) -> anyhow::Result<Server> {
-    let mut server: Server = load(file, environment)?;
-    if let Some(hostname) = environment("VENEUR_HOSTNAME") {
-        server.hostname = hostname;
-    }
-    if server.hostname.is_empty() {
-        server.hostname = machine();
-    }
-    for sink in &mut server.metric_sinks {
-        if let SinkKind::Datadog(datadog) = &mut sink.kind
-            && let Some(key) = environment(&format!("{}_APIKEY", sink.name.to_uppercase()))
-        {
-            datadog.api_key = key.into();
-        }
-    }
-    Ok(server)
+    Ok(named(told(load::<Server>(file, environment, false)?)))
 }
 
 /// A proxy's configuration, from the same places.
 pub fn proxy(file: Option<&str>, environment: Environment<'_>) -> anyhow::Result<Proxy> {
-    load(file, environment)
+    Ok(told(load::<Proxy>(file, environment, false)?))
 }
 
-fn load<T: Role>(file: Option<&str>, environment: Environment<'_>) -> anyhow::Result<T> {
+/// Reads and validates a role's configuration, and leaves the saying to the caller; `strict` refuses unknown keys.
+pub fn load<T: Role>(file: Option<&str>, environment: Environment<'_>, strict: bool) -> anyhow::Result<Parsed<T>> {
     let (origin, text) = match (file, environment(CONFIG)) {
         (Some(file), _) => {
             let text = std::fs::read_to_string(file).with_context(|| format!("cannot read configuration {file}"))?;
@@ -44,14 +31,38 @@ fn load<T: Role>(file: Option<&str>, environment: Environment<'_>) -> anyhow::Re
         (None, Some(text)) => (CONFIG.to_owned(), text),
         (None, None) => ("defaults".to_owned(), String::new()),
     };
-    let Parsed { config, notes, unknown } = veneur_config::parse(&origin, &text)?;
-    for note in notes {
-        tracing::info!(origin, key = note.key, "{}", note.text);
+    let parsed = veneur_config::read(&origin, &text, environment)?;
+    Ok(if strict { parsed.strict(&origin)? } else { parsed })
+}
+
+/// Logs what was noticed, each once.
+pub fn told<T>(parsed: Parsed<T>) -> T {
+    for note in &parsed.notes {
+        match note.weight {
+            Weight::Info => tracing::info!(key = note.key, "Configuration: {}", note.text),
+            Weight::Warning => tracing::warn!(key = note.key, "Configuration: {}", note.text),
+        }
     }
-    for unknown in unknown {
-        tracing::warn!(origin, "{unknown}");
+    for unknown in &parsed.unknown {
+        tracing::warn!(key = unknown.key, nearest = unknown.nearest, "Configuration has a key that nothing reads");
     }
-    Ok(config)
+    parsed.config
+}
+
+/// Logs which variables look like a role's and are not.
+pub fn tell_unknown_variables<T: Role>() {
+    let names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    for unknown in veneur_config::unknown_variables::<T>(names.iter().map(String::as_str)) {
+        tracing::warn!(variable = unknown.key, nearest = unknown.nearest, "Nothing reads this variable");
+    }
+}
+
+/// Gives an instance the machine's name where it has none of its own.
+pub fn named(mut server: Server) -> Server {
+    if server.hostname.is_empty() && !server.omit_empty_hostname {
+        server.hostname = machine();
+    }
+    server
 }
 
 /// The machine's name, as the kernel knows it.
@@ -105,6 +116,8 @@ pub fn publishing(server: &Server) -> Publishing {
 
 #[cfg(test)]
 mod tests {
+    use veneur_config::SinkKind;
+
     use super::*;
 
     #[test]
