@@ -37,7 +37,7 @@ pub use secret::Secret;
 pub use server::{Aggregate, Features, Http, MetricsScopes, SelfScope, Server};
 pub use show::{Secrets, documented, json, redacted_json, redacted_yaml, yaml};
 pub use sink::{Datadog, Sink, SinkKind, TagExclusion};
-pub use variables::{Variable, unknown_variables};
+pub use variables::{Variable, unknown_variables, variable_names};
 
 /// What is wrong with a struct's values.
 pub trait Validate {

@@ -9,7 +9,6 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Role, Unknown,
-    elsewhere::Verdict,
     key::{Key, Report, Shape, join},
     nearest::nearest,
     older, sink,
@@ -43,6 +42,14 @@ pub(crate) fn settable<T: Role>() -> Vec<(String, String, Shape)> {
     let mut found = Vec::new();
     walk(T::KEYS, "", T::PREFIX, &mut found);
     found
+}
+
+/// Every variable of a role but the sinks': today's keys, older ones, and those without a place here.
+pub fn variable_names<T: Role>() -> Vec<String> {
+    let older = T::OLDER.iter().map(|(key, _)| *key);
+    let elsewhere = T::ELSEWHERE.iter().map(|(key, _)| *key).filter(|key| !key.ends_with('*'));
+    let others = older.chain(elsewhere).map(|key| format!("{}{}", T::PREFIX, name(key)));
+    settable::<T>().into_iter().map(|(name, ..)| name).chain(others).collect()
 }
 
 /// Puts what variables say over a tree; wrong ones go to `report`.
@@ -145,13 +152,12 @@ const OTHERS: [&str; 2] = ["VENEUR_CONFIG", "VENEUR_LOG"];
 
 /// Which of these names look like variables of this role, but are none.
 pub fn unknown_variables<'a, T: Role>(names: impl IntoIterator<Item = &'a str>) -> Vec<Unknown> {
-    let older = T::OLDER.iter().map(|(key, _)| *key);
-    let elsewhere = T::ELSEWHERE.iter().map(|(key, _): &(&str, Verdict)| *key);
-    let (patterns, exact): (Vec<&str>, Vec<&str>) = older.chain(elsewhere).partition(|key| key.ends_with('*'));
-    let mut known: Vec<String> = settable::<T>().into_iter().map(|(name, ..)| name).collect();
-    known.extend(exact.iter().map(|key| format!("{}{}", T::PREFIX, name(key))));
-    let patterns: Vec<String> =
-        patterns.iter().map(|key| format!("{}{}", T::PREFIX, name(key.trim_end_matches('*')))).collect();
+    let known = variable_names::<T>();
+    let patterns: Vec<String> = T::ELSEWHERE
+        .iter()
+        .filter_map(|(key, _)| key.strip_suffix('*'))
+        .map(|start| format!("{}{}", T::PREFIX, name(start)))
+        .collect();
     let foreign = |name: &str| {
         let other_programs = ["VENEUR_PROXY_", "VENEUR_EMIT_"].iter().any(|other| name.starts_with(other));
         OTHERS.contains(&name) || is_service_link(name) || (T::PREFIX == "VENEUR_" && other_programs)

@@ -168,7 +168,7 @@ fn originals(role: Role, arguments: &[String]) -> Result<Command, clap::Error> {
         match name {
             "validate-config" => validate |= on,
             "validate-config-strict" => {
-                // The original goes on to run here unless -validate-config is there too; its help says otherwise.
+                // As the original's help says; what it does without -validate-config is to go on and run.
                 validate |= on;
                 call.strict |= on;
             }

@@ -93,7 +93,7 @@ fn run(call: &Call) -> anyhow::Result<()> {
         let parsed: Parsed<Proxy> = settings::load(file, &environment, call.strict)?;
         log(parsed.config.debug);
         settings::tell_unknown_variables::<Proxy>();
-        let config = settings::told(parsed);
+        let config = settings::with_hosts(settings::told(parsed));
         show(call, || veneur_config::yaml(&config, Secrets::Shown))?;
         return runtime.block_on(async {
             let mut running = proxy::start(&config).await?;

@@ -50,7 +50,8 @@ async fn follow(
 ) -> anyhow::Result<()> {
     let mut poll = interval(POLL);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut seen = tokio::fs::read(&file).await.ok();
+    // Nothing seen yet: what changed between the start's reading and now is noticed by the first look.
+    let mut seen = None;
     loop {
         let told = tokio::select! {
             () = stop.cancelled() => return Ok(()),

@@ -18,7 +18,14 @@ pub fn server(file: Option<&str>, environment: Environment<'_>) -> anyhow::Resul
 
 /// A proxy's configuration, from the same places.
 pub fn proxy(file: Option<&str>, environment: Environment<'_>) -> anyhow::Result<Proxy> {
-    Ok(told(load::<Proxy>(file, environment, false)?))
+    Ok(with_hosts(told(load::<Proxy>(file, environment, false)?)))
+}
+
+/// Gives a proxy's addresses a host where they have none.
+pub fn with_hosts(mut proxy: Proxy) -> Proxy {
+    with_host(&mut proxy.grpc_address);
+    with_host(&mut proxy.http_address);
+    proxy
 }
 
 /// Reads and validates a role's configuration, and leaves the saying to the caller; `strict` refuses unknown keys.
@@ -57,12 +64,22 @@ pub fn tell_unknown_variables<T: Role>() {
     }
 }
 
-/// Gives an instance the machine's name where it has none of its own.
+/// Gives an instance the machine's name where it has none of its own, and its addresses a host where they have none.
 pub fn named(mut server: Server) -> Server {
+    with_host(&mut server.grpc_address);
+    with_host(&mut server.http_address);
     if server.hostname.is_empty() && !server.omit_empty_hostname {
         server.hostname = machine();
     }
     server
+}
+
+/// `:8128` means every address of the machine.
+fn with_host(address: &mut String) {
+    if address.starts_with(':') {
+        let any = if std::path::Path::new("/proc/net/if_inet6").exists() { "[::]" } else { "0.0.0.0" };
+        address.insert_str(0, any);
+    }
 }
 
 /// The machine's name, as the kernel knows it.
