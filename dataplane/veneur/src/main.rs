@@ -68,7 +68,7 @@ fn print(text: &str) -> anyhow::Result<()> {
 /// Reads everything, says every problem, shows what was understood, and ends.
 fn validate(call: &Call) -> anyhow::Result<()> {
     log(false);
-    let secrets = if call.print_secrets { Secrets::Shown } else { Secrets::Redacted };
+    let secrets = secrets(call);
     let file = call.file.as_deref();
     if call.role == Role::Proxy {
         settings::tell_unknown_variables::<Proxy>();
@@ -94,7 +94,7 @@ fn run(call: &Call) -> anyhow::Result<()> {
         log(parsed.config.debug);
         settings::tell_unknown_variables::<Proxy>();
         let config = settings::with_hosts(settings::told(parsed));
-        show(call, || veneur_config::yaml(&config, Secrets::Shown))?;
+        show(call, &config);
         return runtime.block_on(async {
             let mut running = proxy::start(&config).await?;
             tokio::select! {
@@ -114,7 +114,7 @@ fn run(call: &Call) -> anyhow::Result<()> {
         Role::Global => config.as_global(),
         Role::Server | Role::Proxy => config,
     };
-    show(call, || veneur_config::yaml(&config, Secrets::Shown))?;
+    show(call, &config);
     runtime.block_on(async {
         let mut running = server::start(&config).await?;
         tokio::select! {
@@ -126,9 +126,14 @@ fn run(call: &Call) -> anyhow::Result<()> {
     })
 }
 
-/// The configuration in use, for who asked to see it with its secrets.
-fn show(call: &Call, config: impl FnOnce() -> String) -> anyhow::Result<()> {
-    if call.print_secrets { print(&config()) } else { Ok(()) }
+/// Logs the configuration in use.
+fn show<T: veneur_config::Role>(call: &Call, config: &T) {
+    tracing::debug!(config = veneur_config::yaml(config, secrets(call)), "Configured");
+}
+
+/// What `-print-secrets` says.
+fn secrets(call: &Call) -> Secrets {
+    if call.print_secrets { Secrets::Shown } else { Secrets::Redacted }
 }
 
 /// SIGTERM from a kubelet, SIGINT from a terminal.
