@@ -5,6 +5,8 @@ use veneur_aggregate::{Aggregate, Percentile, Publishing, Rules, ScopeRule};
 use veneur_config::{KindName, NameMatch, Parsed, Proxy, Role, ScopeName, Server, Weight};
 use veneur_metric::{Kind, Scope};
 
+use crate::listen;
+
 /// Reads a variable; a function, so that tests need no process environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -111,6 +113,17 @@ pub fn rules(server: &Server) -> Rules {
         ScopeRule { prefix, exact, kinds: kinds.collect(), scope }
     });
     Rules { extend_tags: server.extend_tags.clone(), scopes: scopes.collect() }
+}
+
+/// What is listened on.
+pub fn listening(server: &Server) -> listen::Settings {
+    listen::Settings {
+        addresses: server.statsd_listen_addresses.clone(),
+        readers: server.num_readers,
+        read_buffer_bytes: server.read_buffer_size_bytes,
+        max_length: server.metric_max_length,
+        ..listen::Settings::default()
+    }
 }
 
 /// What is published.
