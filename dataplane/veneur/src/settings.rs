@@ -121,7 +121,14 @@ pub fn listening(server: &Server) -> listen::Settings {
         addresses: server.statsd_listen_addresses.clone(),
         readers: server.num_readers,
         read_buffer_bytes: server.read_buffer_size_bytes,
+        grpc_addresses: server.grpc_listen_addresses.clone(),
         max_length: server.metric_max_length,
+        idle_timeout: server.tcp_idle_timeout.0,
+        tls: listen::tls::Pem {
+            key: server.tls_key.expose().to_owned(),
+            certificate: server.tls_certificate.clone(),
+            authority_certificate: server.tls_authority_certificate.clone(),
+        },
         ..listen::Settings::default()
     }
 }

@@ -1,5 +1,7 @@
 //! Every transport of DogStatsD, over real sockets, to the listener's ledger.
 
+#[path = "transports/process.rs"]
+mod process;
 #[path = "transports/tls.rs"]
 mod tls;
 
@@ -141,33 +143,6 @@ async fn connections_beyond_the_limit_wait_and_are_served_later() {
     drop(first);
     aggregated(&running, 3).await;
     assert_eq!(connections(&running).connects, 2);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_slow_connections_cost_little_and_lose_nothing() {
-    const CONNECTIONS: u64 = 1_000;
-    let running = start(&listening("tcp://127.0.0.1:0")).await;
-    let before = resident_kib();
-    let mut streams = Vec::new();
-    for _ in 0..CONNECTIONS {
-        let mut stream = connect(&running).await;
-        stream.write_all(b"slow.requests:1|c|#b").await.expect("sent");
-        streams.push(stream);
-    }
-    until("all are accepted", || connections(&running).connects == CONNECTIONS).await;
-    // Both ends of each connection are in this process.
-    let grown = resident_kib().saturating_sub(before);
-    assert!(grown < 16 * 1024, "{CONNECTIONS} connections cost {grown} KiB");
-    for stream in &mut streams {
-        stream.write_all(b":c\n").await.expect("sent");
-    }
-    aggregated(&running, CONNECTIONS).await;
-}
-
-fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("listed");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 #[tokio::test]
@@ -328,48 +303,4 @@ async fn packets_over_grpc_are_taken_in_as_datagrams_and_always_answered_ok() {
 
 fn channel(address: SocketAddr) -> tonic::transport::Endpoint {
     tonic::transport::Endpoint::from_shared(format!("http://{address}")).expect("an address")
-}
-
-#[test]
-fn inherited_sockets_are_read_by_what_they_are() {
-    // systemd's part is played by a shell: the socket is descriptor 3, and the process knows that it is meant.
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback");
-    let to = socket.local_addr().expect("bound");
-    let admin = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback").local_addr().expect("bound");
-    let mut veneur = std::process::Command::new("sh")
-        .args(["-c", "exec 3<&0 && LISTEN_FDS=1 LISTEN_PID=$$ exec \"$VENEUR\" local"])
-        .env("VENEUR", env!("CARGO_BIN_EXE_veneur"))
-        .env("VENEUR_CONFIG", inherited(admin))
-        .stdin(std::process::Stdio::from(std::os::fd::OwnedFd::from(socket)))
-        .spawn()
-        .expect("starts");
-    let sender = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback");
-    sender.send_to(b"a:1|c\nb:2|c", to).expect("the socket is open before anyone reads it");
-    let deadline = Instant::now() + PATIENCE;
-    let read = loop {
-        let page = get(admin, "/metrics").unwrap_or_default();
-        if page.contains("veneur_samples_aggregated_total 2") {
-            break true;
-        }
-        if Instant::now() > deadline {
-            break false;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    veneur.kill().expect("runs still");
-    veneur.wait().expect("ends");
-    assert!(read, "what was sent to the inherited socket is aggregated");
-}
-
-fn inherited(admin: SocketAddr) -> String {
-    format!("statsd_listen_addresses: [\"fd://3\"]\nhttp_address: \"{admin}\"\n")
-}
-
-fn get(from: SocketAddr, path: &str) -> std::io::Result<String> {
-    use std::io::{Read as _, Write as _};
-    let mut stream = std::net::TcpStream::connect(from)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }

@@ -1,7 +1,6 @@
 //! Sockets that were open when the process started, as systemd hands them over (`LISTEN_FDS`).
 
 use std::{
-    env,
     net::{TcpListener, UdpSocket},
     os::unix::net::{UnixDatagram, UnixListener},
     sync::{LazyLock, Mutex, PoisonError},
@@ -9,14 +8,11 @@ use std::{
 
 use listenfd::ListenFd;
 
-/// The first descriptor that is handed over.
-const FIRST: usize = 3;
+/// The first descriptor that is handed over; 0 to 2 are the standard streams.
+const FIRST: i32 = 3;
 
 /// The sockets of this process. Each is taken once.
-static SOCKETS: LazyLock<Mutex<(ListenFd, Vec<String>)>> = LazyLock::new(|| {
-    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
-    Mutex::new((ListenFd::from_env(), names.split(':').map(ToOwned::to_owned).collect()))
-});
+static SOCKETS: LazyLock<Mutex<ListenFd>> = LazyLock::new(|| Mutex::new(ListenFd::from_env()));
 
 /// A socket of a kind that something here reads.
 #[derive(Debug)]
@@ -30,25 +26,20 @@ pub(crate) enum Socket {
 /// Why there is no such socket.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Missing {
-    #[error("no socket {0:?} was handed over: count from {FIRST}, or use one of the names {1:?}")]
-    Unknown(String, Vec<String>),
-    #[error("socket {0:?} was handed over and is taken already: name it once")]
-    Taken(String),
-    #[error("descriptor {0:?} is neither a bound UDP or Unix datagram socket nor a listening TCP or Unix one")]
-    OtherKind(String),
+    #[error("descriptor {0} was not handed over: LISTEN_FDS counts {1}, from {FIRST} on")]
+    Unknown(i32, usize),
+    #[error("descriptor {0} is in use already: name it once")]
+    Taken(i32),
+    #[error("descriptor {0} is neither a UDP or Unix datagram socket nor a TCP or Unix one that listens")]
+    OtherKind(i32),
 }
 
-/// Takes a socket by its number, from 3 on, or its name.
-pub(crate) fn take(which: &str) -> Result<Socket, Missing> {
+/// Takes a socket by its descriptor.
+pub(crate) fn take(descriptor: i32) -> Result<Socket, Missing> {
     let mut sockets = SOCKETS.lock().unwrap_or_else(PoisonError::into_inner);
-    let (sockets, names) = &mut *sockets;
-    let index = match which.parse::<usize>() {
-        Ok(number) => number.checked_sub(FIRST),
-        Err(_) => names.iter().position(|name| name == which),
-    };
-    let Some(index) = index.filter(|index| *index < sockets.len()) else {
-        return Err(Missing::Unknown(which.to_owned(), names.clone()));
-    };
+    let count = sockets.len();
+    let index = usize::try_from(descriptor - FIRST).ok().filter(|index| *index < count);
+    let index = index.ok_or(Missing::Unknown(descriptor, count))?;
     let found = sockets
         .take_udp_socket(index)
         .map(|socket| socket.map(Socket::Udp))
@@ -57,7 +48,7 @@ pub(crate) fn take(which: &str) -> Result<Socket, Missing> {
         .or_else(|_| sockets.take_unix_listener(index).map(|socket| socket.map(Socket::Unix)));
     match found {
         Ok(Some(socket)) => Ok(socket),
-        Ok(None) => Err(Missing::Taken(which.to_owned())),
-        Err(_) => Err(Missing::OtherKind(which.to_owned())),
+        Ok(None) => Err(Missing::Taken(descriptor)),
+        Err(_) => Err(Missing::OtherKind(descriptor)),
     }
 }

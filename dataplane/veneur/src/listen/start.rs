@@ -15,10 +15,11 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use veneur_aggregate::Rules;
+use veneur_config::Listen;
 
 use super::{
     Connections, Listener, Settings,
-    address::{Address, no_such_family, resolve},
+    address::{no_such_family, resolve},
     drops,
     grpc::Grpc,
     inherited,
@@ -84,37 +85,42 @@ struct Parts {
 
 impl Start<'_> {
     fn address(&mut self, url: &str) -> anyhow::Result<()> {
-        match Address::parse(url)? {
-            Address::Udp => {
-                for socket in udp::bind(url, self.settings.readers, self.settings.read_buffer_bytes)? {
+        match Listen::parse(url).map_err(anyhow::Error::msg)? {
+            Listen::Udp(family, address) => {
+                let address = resolve(family, &address)?;
+                for socket in udp::bind(address, self.settings.readers, self.settings.read_buffer_bytes)? {
                     self.udp(socket)?;
                 }
                 Ok(())
             }
-            Address::Tcp => self.tcp(tcp::bind(resolve(url)?)?),
-            Address::Unixgram(name) => {
+            Listen::Tcp(family, address) => self.tcp(tcp::bind(resolve(family, &address)?)?),
+            Listen::UnixDatagram(name) => {
                 let (socket, held) = unix::bind(&name, std::os::unix::net::UnixDatagram::bind_addr)?;
                 self.unixgram(url, &socket, held)
             }
-            Address::Unix(name) => {
+            Listen::UnixStream(name) => {
                 let (listener, held) = unix::bind(&name, std::os::unix::net::UnixListener::bind_addr)?;
                 self.unix(url, listener, held)
             }
-            Address::Inherited(which) => match inherited::take(&which)? {
-                inherited::Socket::Udp(socket) => {
-                    socket.set_nonblocking(true)?;
-                    self.udp(tokio::net::UdpSocket::from_std(socket)?)
-                }
-                inherited::Socket::Tcp(listener) => {
-                    listener.set_nonblocking(true)?;
-                    self.tcp(tokio::net::TcpListener::from_std(listener)?)
-                }
-                inherited::Socket::Unixgram(socket) => self.unixgram(&named(url, socket.local_addr()), &socket, None),
-                inherited::Socket::Unix(listener) => {
-                    let address = named(url, listener.local_addr());
-                    self.unix(&address, listener, None)
-                }
-            },
+            Listen::Inherited(descriptor) => self.inherited(url, descriptor),
+        }
+    }
+
+    fn inherited(&mut self, url: &str, descriptor: i32) -> anyhow::Result<()> {
+        match inherited::take(descriptor)? {
+            inherited::Socket::Udp(socket) => {
+                socket.set_nonblocking(true)?;
+                self.udp(tokio::net::UdpSocket::from_std(socket)?)
+            }
+            inherited::Socket::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                self.tcp(tokio::net::TcpListener::from_std(listener)?)
+            }
+            inherited::Socket::Unixgram(socket) => self.unixgram(&named(url, socket.local_addr()), &socket, None),
+            inherited::Socket::Unix(listener) => {
+                let address = named(url, listener.local_addr());
+                self.unix(&address, listener, None)
+            }
         }
     }
 
@@ -188,7 +194,10 @@ impl Start<'_> {
     }
 
     fn grpc(&mut self, url: &str) -> anyhow::Result<()> {
-        let listener = tcp::bind(resolve(url)?)?;
+        let Listen::Tcp(family, address) = Listen::parse(url).map_err(anyhow::Error::msg)? else {
+            anyhow::bail!("{url:?} must look like tcp://127.0.0.1:8181");
+        };
+        let listener = tcp::bind(resolve(family, &address)?)?;
         let address = listener.local_addr()?;
         let tls = tls::acceptor(&self.settings.tls, &[b"h2"])?;
         let Parts { intake, connections, stop, running, .. } =

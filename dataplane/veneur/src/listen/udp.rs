@@ -1,20 +1,19 @@
 //! DogStatsD over UDP.
 
-use std::{io, os::fd::AsRawFd as _, sync::Arc, time::Instant};
+use std::{io, net::SocketAddr, os::fd::AsRawFd as _, sync::Arc, time::Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
-use super::{address::resolve, drops, intake::Intake, origin::Origin, stream::LAST_READ};
+use super::{drops, intake::Intake, origin::Origin, stream::LAST_READ};
 use crate::account::IngestAccount;
 
 /// Datagrams read before the reader looks whether it was asked for something.
 const BURST: usize = 64;
 
-/// Binds `readers` sockets to a `udp://host:port`; more than one share the port.
-pub(super) fn bind(url: &str, readers: usize, buffer_bytes: usize) -> io::Result<Vec<UdpSocket>> {
-    let address = resolve(url)?;
+/// Binds `readers` sockets; more than one share the port.
+pub(super) fn bind(address: SocketAddr, readers: usize, buffer_bytes: usize) -> io::Result<Vec<UdpSocket>> {
     (0..readers)
         .map(|_| {
             let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;

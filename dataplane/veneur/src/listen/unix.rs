@@ -16,10 +16,10 @@ use std::{
 
 use tokio::{net::UnixListener, sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
+use veneur_config::UnixName;
 use veneur_dogstatsd::framing::Frames;
 
 use super::{
-    address::Name,
     connections::Connections,
     intake::Intake,
     origin::Origin,
@@ -62,16 +62,16 @@ impl Drop for Held {
 
 /// Binds a name with `bind`. A file is locked first, and what an earlier process has left of it removed.
 pub(super) fn bind<S>(
-    name: &Name,
+    name: &UnixName,
     bind: impl FnOnce(&SocketAddr) -> io::Result<S>,
 ) -> Result<(S, Option<Held>), Taken> {
     match name {
-        Name::Abstract(name) => {
+        UnixName::Abstract(name) => {
             let failed = |source| Taken::Io { path: format!("@{name}"), source };
             let address = SocketAddr::from_abstract_name(name).map_err(failed)?;
             Ok((bind(&address).map_err(failed)?, None))
         }
-        Name::Path(path) => {
+        UnixName::File(path) => {
             let failed = |source| Taken::Io { path: path.display().to_string(), source };
             let lock = lock(path)?;
             match std::fs::symlink_metadata(path) {
@@ -134,7 +134,7 @@ mod tests {
     fn a_path_has_one_holder_at_a_time() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("veneur.sock");
-        let name = Name::Path(path.clone());
+        let name = UnixName::File(path.clone());
         let (socket, held) = bind(&name, UnixDatagram::bind_addr).expect("free");
         assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, MODE);
         let error = bind(&name, UnixDatagram::bind_addr).expect_err("held").to_string();
@@ -153,7 +153,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("notes.txt");
         std::fs::write(&path, "precious").expect("written");
-        let error = bind(&Name::Path(path.clone()), UnixDatagram::bind_addr).expect_err("no socket").to_string();
+        let error = bind(&UnixName::File(path.clone()), UnixDatagram::bind_addr).expect_err("no socket").to_string();
         assert!(error.contains("exists and is no socket"), "{error}");
         assert_eq!(std::fs::read_to_string(&path).expect("there"), "precious");
     }
