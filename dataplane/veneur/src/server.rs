@@ -251,6 +251,7 @@ impl View for ServerView {
         Snapshot {
             role: self.role,
             ingest: Some(IngestAccount::total(listeners.iter().map(|listener: &Listener| &*listener.account))),
+            connections: listeners.iter().map(|listener| listener.connections.counts()).sum(),
             forward: output.account.snapshot(),
             sinks: output.sinks.iter().map(|sink| (sink.name().to_owned(), sink.ledger())).collect(),
             ring: None,

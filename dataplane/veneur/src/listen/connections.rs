@@ -48,6 +48,17 @@ impl Connections {
     }
 }
 
+impl std::iter::Sum for ConnectionCounts {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), |total, more| Self {
+            connects: total.connects + more.connects,
+            disconnects: total.disconnects + more.disconnects,
+            tls_handshake_failures: total.tls_handshake_failures + more.tls_handshake_failures,
+            idle: total.idle + more.idle,
+        })
+    }
+}
+
 /// An open connection: one of those counted, and one of those allowed.
 #[derive(Debug)]
 pub(super) struct Connected {

@@ -83,7 +83,11 @@ impl Grpc {
             stop.cancelled().await;
             tokio::time::sleep(LAST_READ).await;
         };
-        let both = async { tokio::try_join!(served, async { Ok(accept.await) }) };
+        let accepted = async {
+            accept.await;
+            Ok(())
+        };
+        let both = async { tokio::try_join!(served, accepted) };
         tokio::select! {
             both = both => both.map(|_| ()),
             () = too_late => Ok(()),

@@ -113,9 +113,8 @@ fn origin(slot: usize) -> Origin {
 
 /// The last run of 64 hexadecimal digits in a cgroup path: containerd, CRI-O, Docker and Podman write a container's id so.
 fn container(cgroups: &str) -> Option<String> {
-    let digits = |word: &&str| word.len() == 64;
-    let words = cgroups.split(|letter: char| !matches!(letter, '0'..='9' | 'a'..='f'));
-    words.filter(digits).next_back().map(ToOwned::to_owned)
+    let mut words = cgroups.split(|letter: char| !matches!(letter, '0'..='9' | 'a'..='f'));
+    words.rfind(|word| word.len() == 64).map(ToOwned::to_owned)
 }
 
 #[cfg(test)]

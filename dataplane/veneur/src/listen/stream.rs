@@ -25,7 +25,7 @@ use super::{
 pub(super) const LONGEST: usize = 64 * 1024;
 
 /// Bytes read at once.
-const READ: usize = 32 * 1024;
+const READ: usize = 16 * 1024;
 
 /// How long a listener that stops goes on reading; many times what full buffers take.
 pub(super) const LAST_READ: Duration = Duration::from_secs(1);
