@@ -1,6 +1,6 @@
 //! Listeners: sockets to samples to tables.
 //!
-//! Each listener has an [`Intake`](intake::Intake): a table and its ledgers. A UDP or Unix datagram socket has one for
+//! Each listener has an intake: a table and its ledgers. A UDP or Unix datagram socket has one for
 //! each of its readers; the connections of a stream listener share one. At a flush the tables are taken from under the
 //! readers, which go on with empty ones. A listener that is stopped accepts nothing more, reads what its sockets hold,
 //! and closes them.

@@ -1,8 +1,8 @@
 //! Who sent a sample, where a socket tells: the sender's container, else its process.
 //!
 //! A Unix socket tells the sender's process id; `/proc/PID/cgroup` names its container. Each name gets a small number,
-//! the same in every listener of the process. There are at most [`MOST`] at a time: one that has been silent for
-//! [`IDLE`] gives way to a new one, and while there is none such, newcomers are [`Origin::UNKNOWN`].
+//! the same in every listener of the process. There are at most 4,096 at a time: one that has been silent for
+//! ten minutes gives way to a new one, and while there is none such, newcomers are [`Origin::UNKNOWN`].
 //!
 //! A sender in another process namespace has no id here (the kernel says 0): containers of one pod see each other only
 //! with `shareProcessNamespace`. It is unknown then, and nothing is lost but the name.
