@@ -7,7 +7,7 @@
 //! Law: any cutting of the same bytes yields the same pieces. Memory is bounded by the longest piece that is allowed,
 //! never by a length that a client claims.
 
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter};
 
 /// A line or packet is longer than allowed. The stream cannot be read on: nobody knows where the next piece begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,43 +27,52 @@ impl Lines {
         Self { longest, partial: Vec::new() }
     }
 
-    /// Takes in the next bytes, and reports each line that they end.
+    /// Takes in the next bytes, and reports the lines that they end: many at once, with `\n` between them, as a datagram
+    /// holds them. A line that was longer than allowed is not among them.
     ///
     /// ```
     /// let (mut lines, mut seen) = (veneur_dogstatsd::framing::Lines::new(64), Vec::new());
-    /// for chunk in [&b"a:1|c\r\nb:"[..], b"2|c", b"\n"] {
-    ///     lines.feed(chunk, |line| seen.push(line.to_vec())).expect("they are short");
+    /// for chunk in [&b"a:1|c\r\nb:2|g\nc:"[..], b"3|c", b"\n"] {
+    ///     lines.feed(chunk, |lines| seen.push(lines.to_vec())).expect("they are short");
     /// }
-    /// assert_eq!(seen, [b"a:1|c", b"b:2|c"]);
+    /// assert_eq!(seen, [&b"a:1|c\r\nb:2|g"[..], b"c:3|c"]);
     /// ```
-    pub fn feed(&mut self, chunk: &[u8], mut on: impl FnMut(&[u8])) -> Result<(), TooLong> {
-        let mut start = 0;
-        for end in memchr_iter(b'\n', chunk) {
-            let rest = &chunk[start..end];
-            start = end + 1;
+    pub fn feed(&mut self, mut chunk: &[u8], mut on: impl FnMut(&[u8])) -> Result<(), TooLong> {
+        if !self.partial.is_empty() {
+            let end = memchr(b'\n', chunk);
+            let rest = &chunk[..end.unwrap_or(chunk.len())];
             if self.partial.len() + rest.len() > self.longest {
                 return Err(TooLong(self.longest));
             }
-            if self.partial.is_empty() {
-                on(without_return(rest));
-            } else {
-                self.partial.extend_from_slice(rest);
-                on(without_return(&self.partial));
-                // Given back: a thousand idle connections hold nothing.
-                self.partial = Vec::new();
-            }
+            self.partial.extend_from_slice(rest);
+            let Some(end) = end else { return Ok(()) };
+            on(&self.partial);
+            // Given back: a thousand idle connections hold nothing.
+            self.partial = Vec::new();
+            chunk = &chunk[end + 1..];
         }
-        let rest = &chunk[start..];
-        if self.partial.len() + rest.len() > self.longest {
+        let mut start = 0;
+        let mut fits = true;
+        for end in memchr_iter(b'\n', chunk).chain([chunk.len()]) {
+            fits = end - start <= self.longest;
+            if !fits || end == chunk.len() {
+                break;
+            }
+            start = end + 1;
+        }
+        if start > 0 {
+            on(&chunk[..start - 1]);
+        }
+        if !fits {
             return Err(TooLong(self.longest));
         }
-        self.partial.extend_from_slice(rest);
+        self.partial.extend_from_slice(&chunk[start..]);
         Ok(())
     }
 
     /// The line that the stream's end ended, if there is one.
     pub fn last(&self) -> Option<&[u8]> {
-        Some(without_return(&self.partial)).filter(|line| !line.is_empty())
+        Some(self.partial.strip_suffix(b"\r").unwrap_or(&self.partial)).filter(|line| !line.is_empty())
     }
 }
 
@@ -126,7 +135,3 @@ impl Frames {
 
 /// Bytes of a packet's length.
 const PREFIX: usize = 4;
-
-fn without_return(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
-}

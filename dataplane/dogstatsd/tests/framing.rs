@@ -17,7 +17,11 @@ fn chunks<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
 fn lines(chunks: &[&[u8]]) -> (Vec<Vec<u8>>, Option<TooLong>) {
     let (mut lines, mut seen) = (Lines::new(LONGEST), Vec::new());
     for chunk in chunks {
-        if let Err(error) = lines.feed(chunk, |line| seen.push(line.to_vec())) {
+        let fed = lines.feed(chunk, |lines| {
+            let ended = lines.split(|byte| *byte == b'\n');
+            seen.extend(ended.map(|line| line.strip_suffix(b"\r").unwrap_or(line).to_vec()));
+        });
+        if let Err(error) = fed {
             return (seen, Some(error));
         }
     }

@@ -120,7 +120,7 @@ impl Listener {
         self.intake.take()
     }
 
-    /// Who sent how many lines and packets, as far as sockets tell, the busiest first.
+    /// Who sent how many values, as far as sockets tell, the busiest first.
     pub fn origins(&self) -> Vec<(String, u64)> {
         let counts = self.intake.origins().into_iter();
         let mut named: Vec<_> = counts.filter_map(|(origin, count)| Some((origin.name()?, count))).collect();

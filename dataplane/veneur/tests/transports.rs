@@ -208,7 +208,7 @@ async fn packets_over_unix_streams_are_samples_of_a_known_sender() {
 
     let ingest = ledger(&running);
     assert_eq!((ingest.datagrams.read, ingest.samples.unaccounted()), (3, 0));
-    assert_eq!(running.listeners()[0].origins(), [(me(), 3)]);
+    assert_eq!(running.listeners()[0].origins(), [(me(), 4)]);
     running.stop().await;
     assert!(!path.exists(), "the socket file is gone");
 }
@@ -250,7 +250,7 @@ async fn unix_datagrams_are_samples_of_a_known_sender() {
     until("one that is too long is refused", || too_long() == 1).await;
     let senders: Vec<_> = running.listeners().iter().flat_map(veneur::listen::Listener::origins).collect();
     assert!(senders.iter().all(|(name, _)| *name == me()), "{senders:?}");
-    assert_eq!(senders.iter().map(|(_, count)| count).sum::<u64>(), 51);
+    assert_eq!(senders.iter().map(|(_, count)| count).sum::<u64>(), 1_465);
 }
 
 #[tokio::test]

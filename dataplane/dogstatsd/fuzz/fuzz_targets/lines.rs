@@ -15,7 +15,10 @@ libfuzzer_sys::fuzz_target!(|input: (u8, &[u8])| {
 fn read(chunk: usize, bytes: &[u8]) -> (Vec<Vec<u8>>, bool) {
     let (mut lines, mut seen) = (Lines::new(LONGEST), Vec::new());
     for chunk in bytes.chunks(chunk) {
-        if lines.feed(chunk, |line| seen.push(line.to_vec())).is_err() {
+        let fed = lines.feed(chunk, |lines| {
+            seen.extend(lines.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line).to_vec()));
+        });
+        if fed.is_err() {
             return (seen, true);
         }
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use veneur_aggregate::{Rules, Table};
-use veneur_dogstatsd::{Refused, Skipped, context_tags, parse_datagram, parse_line};
+use veneur_dogstatsd::{Refused, Skipped, context_tags, parse_datagram};
 use veneur_metric::Sample;
 
 use super::origin::Origin;
@@ -26,7 +26,7 @@ pub(crate) struct Intake {
 #[derive(Debug, Default)]
 struct Filling {
     table: Table,
-    /// Lines and packets by who sent them, as far as that is known. Bounded as origins are.
+    /// Values by who sent them, as far as that is known. Bounded as origins are.
     origins: BTreeMap<Origin, u64>,
 }
 
@@ -45,7 +45,7 @@ impl Intake {
         std::mem::take(&mut self.lock().table)
     }
 
-    /// Who sent how many lines and packets.
+    /// Who sent how many values.
     pub(crate) fn origins(&self) -> BTreeMap<Origin, u64> {
         self.lock().origins.clone()
     }
@@ -67,14 +67,16 @@ impl Open<'_> {
     /// Takes in a packet: lines with `\n` between them.
     pub(crate) fn packet(&mut self, packet: &[u8], origin: Origin) {
         self.seen.datagrams.read += 1;
-        self.from(origin);
-        self.parse(|on| parse_datagram(packet, on));
+        self.lines(packet, origin);
     }
 
-    /// Takes in one line of a stream, without its end.
-    pub(crate) fn line(&mut self, line: &[u8], origin: Origin) {
-        self.from(origin);
-        self.parse(|on| parse_line(line, on));
+    /// Takes in lines of a stream, with `\n` between them.
+    pub(crate) fn lines(&mut self, lines: &[u8], origin: Origin) {
+        let before = self.seen.samples.parsed;
+        self.parse(|on| parse_datagram(lines, on));
+        if origin != Origin::UNKNOWN {
+            *self.filling.origins.entry(origin).or_default() += self.seen.samples.parsed - before;
+        }
     }
 
     /// Counts a line that is in no table.
@@ -87,12 +89,6 @@ impl Open<'_> {
     pub(crate) fn refuse_packet(&mut self, reason: &'static str) {
         self.seen.datagrams.read += 1;
         self.refuse(reason);
-    }
-
-    fn from(&mut self, origin: Origin) {
-        if origin != Origin::UNKNOWN {
-            *self.filling.origins.entry(origin).or_default() += 1;
-        }
     }
 
     fn parse<'p>(&mut self, parse: impl FnOnce(&mut dyn FnMut(Result<Sample<'p>, Refused>)) -> Skipped) {

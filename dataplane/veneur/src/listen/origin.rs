@@ -41,6 +41,11 @@ impl Origin {
         lock().number(&name, Instant::now())
     }
 
+    /// The number; 0 for one that is unknown.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+
     /// The container's id, or `pid:` and the process id. `None` for one that is unknown or has been forgotten.
     pub fn name(self) -> Option<String> {
         lock().name(self).map(ToOwned::to_owned)

@@ -252,9 +252,9 @@ impl Reading {
         let mut count = 0;
         let mut open = self.intake.open();
         let fed = match pieces {
-            Pieces::Lines(lines) => lines.feed(bytes, |line| {
+            Pieces::Lines(lines) => lines.feed(bytes, |lines| {
                 count += 1;
-                open.line(line, self.origin);
+                open.lines(lines, self.origin);
             }),
             Pieces::Frames(frames) => frames.feed(bytes, |packet| {
                 count += 1;
@@ -274,7 +274,7 @@ impl Reading {
             (Ended::TooLong, _) => open.refuse("too_long"),
             (Ended::Closed, Pieces::Lines(lines)) => {
                 if let Some(line) = lines.last() {
-                    open.line(line, self.origin);
+                    open.lines(line, self.origin);
                 }
             }
             (_, Pieces::Lines(lines)) if lines.last().is_some() => open.refuse("cut_off"),
@@ -287,7 +287,7 @@ impl Reading {
 /// What a read brought.
 #[derive(Debug)]
 enum Read {
-    /// As many whole pieces, possibly none.
+    /// As many runs of whole lines, or packets; possibly none.
     Pieces(usize),
     End,
     TooLong,

@@ -59,7 +59,8 @@ impl Tcp {
             async move {
                 match tls {
                     None => reading.read(stream, pieces(), Instant::now(), &connected).await,
-                    Some(tls) => encrypted(stream, &tls, &handshakes, &reading, idle, &connected).await,
+                    // Apart, so that a connection in plain text has no room for a session of TLS.
+                    Some(tls) => Box::pin(encrypted(stream, &tls, &handshakes, &reading, idle, &connected)).await,
                 }
             }
         })
