@@ -8,7 +8,7 @@ use crate::cluster::progress::Progress;
 use crate::cluster::workspace;
 
 /// Packages whose tests compare generated files; with `UPDATE_GOLDEN` set they write them instead.
-const GENERATORS: [&str; 3] = ["veneur-forward", "veneur-operator-api", "veneur-operator"];
+const GENERATORS: [&str; 4] = ["veneur", "veneur-forward", "veneur-operator-api", "veneur-operator"];
 
 /// Runs every generator.
 pub(crate) fn write(progress: &Progress) -> Result<()> {

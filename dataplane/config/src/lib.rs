@@ -4,25 +4,42 @@
 //! Keys are the original's newest; those of ours say so. The operator serialises these very types, so the two halves of
 //! the project cannot disagree about a key.
 //!
-//! Laws: the printed default parses back to the default; every error of a text is reported at once.
+//! Laws: the printed default parses back to the default; every error of a text is reported at once; no text panics.
 //!
 //! Not here: reading files, the environment, the clock.
 
+mod elsewhere;
 mod every;
+mod key;
+mod listen;
+mod live;
+mod nearest;
+mod older;
 mod parse;
 mod proxy;
+mod role;
 mod scopes;
+mod secret;
 mod server;
+mod show;
 mod sink;
+mod variables;
 
 pub use every::Every;
-pub use parse::{ConfigError, Invalid, Parsed, parse, to_yaml};
-pub use proxy::{Endpoints, Proxy};
+pub use key::{Key, Shape};
+pub use listen::{Family, Listen, UnixName};
+pub use live::{Reload, changes};
+pub use parse::{ConfigError, Invalid, Note, Parsed, Unknown, Weight, parse, read, to_yaml};
+pub use proxy::{Endpoints, Proxy, ProxyHttp};
+pub use role::Role;
 pub use scopes::{KindName, NameMatch, ScopeName, ScopeRule};
-pub use server::{Aggregate, Server};
-pub use sink::{Datadog, Sink, SinkKind};
+pub use secret::Secret;
+pub use server::{Aggregate, Features, Http, MetricsScopes, SelfScope, Server};
+pub use show::{Secrets, documented, json, redacted_json, redacted_yaml, yaml};
+pub use sink::{Datadog, Sink, SinkKind, TagExclusion};
+pub use variables::{Variable, unknown_variables, variable_names};
 
-/// What [`parse()`] needs of a role's struct.
+/// What is wrong with a struct's values.
 pub trait Validate {
     /// Everything that is wrong with the values, or nothing.
     fn problems(&self) -> Vec<Invalid>;

@@ -1,16 +1,63 @@
 //! Text to a validated configuration, and back.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use crate::Validate;
+use crate::{Role, Variable, elsewhere, key::Report, variables};
 
-/// A valid configuration and what was ignored on the way to it.
+/// A valid configuration and what was noticed on the way to it.
 #[derive(Debug)]
 pub struct Parsed<T> {
     /// The configuration.
     pub config: T,
-    /// Keys that nothing reads, by path. The original ignores them in silence; we name them.
-    pub unknown: Vec<String>,
+    /// What somebody should know: keys without effect, keys read as others.
+    pub notes: Vec<Note>,
+    /// Keys that nothing reads. The original ignores them in silence; we name them.
+    pub unknown: Vec<Unknown>,
+}
+
+/// A remark about a key that does no harm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Path of the key, or the name of a variable.
+    pub key: String,
+    /// What it is read as, or why it has no effect.
+    pub text: String,
+    /// How much it matters.
+    pub weight: Weight,
+}
+
+/// How much a note matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// Nothing is other than it was meant.
+    Info,
+    /// Something that was asked for does not happen.
+    Warning,
+}
+
+/// A key that nothing reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown {
+    /// Its path.
+    pub key: String,
+    /// The key that was probably meant.
+    pub nearest: Option<String>,
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.key, self.text)
+    }
+}
+
+impl std::fmt::Display for Unknown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.nearest {
+            Some(nearest) => write!(f, "{}: is not a key: did you mean {nearest}?", self.key),
+            None => write!(f, "{}: is not a key", self.key),
+        }
+    }
 }
 
 /// Why a text is not a configuration.
@@ -24,29 +71,16 @@ pub enum ConfigError {
         /// What the YAML reader says, position included.
         problem: String,
     },
-    /// A key holds a value of the wrong shape.
-    #[error("{origin}: {key}: {problem}")]
-    Shape {
-        /// Where the text came from.
-        origin: String,
-        /// Path of the key.
-        key: String,
-        /// What is wrong with the value.
-        problem: String,
-    },
-    /// Values that parse but cannot be used, all of them.
-    #[error("{}", list(origin, problems))]
-    Invalid {
-        /// Where the text came from.
-        origin: String,
-        /// What is wrong, one entry a key.
-        problems: Vec<Invalid>,
-    },
+    /// Values that cannot be used, all of them.
+    #[error("{}", lines(.0))]
+    Invalid(Vec<Invalid>),
 }
 
 /// One unusable value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
+    /// Where the value came from: a file's path, or a variable's name.
+    pub origin: String,
     /// Path of the key.
     pub key: String,
     /// The value, what is wrong with it and what is allowed.
@@ -55,42 +89,99 @@ pub struct Invalid {
 
 impl Invalid {
     pub(crate) fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { key: key.into(), problem: problem.into() }
+        Self { origin: String::new(), key: key.into(), problem: problem.into() }
     }
 }
 
-fn list(origin: &str, problems: &[Invalid]) -> String {
-    let lines: Vec<String> =
-        problems.iter().map(|invalid| format!("{origin}: {}: {}", invalid.key, invalid.problem)).collect();
-    lines.join("\n")
+impl std::fmt::Display for Invalid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.origin == self.key {
+            write!(f, "{}: {}", self.key, self.problem)
+        } else {
+            write!(f, "{}: {}: {}", self.origin, self.key, self.problem)
+        }
+    }
 }
 
-/// Parses and validates `text`; `origin` names it in errors. An empty text is the default configuration.
-pub fn parse<T: DeserializeOwned + Validate>(origin: &str, text: &str) -> Result<Parsed<T>, ConfigError> {
-    let tree: serde_json::Value = if text.trim().is_empty() {
-        serde_json::Value::Object(serde_json::Map::new())
-    } else {
-        serde_saphyr::from_str(text)
-            .map_err(|error| ConfigError::Syntax { origin: origin.to_owned(), problem: error.to_string() })?
-    };
-    let mut unknown = Vec::new();
-    let mut track = serde_path_to_error::Track::new();
-    let deserializer = serde_path_to_error::Deserializer::new(tree, &mut track);
-    let read = serde_ignored::deserialize(deserializer, |path| unknown.push(path.to_string()));
-    let config: T = read.map_err(|error| ConfigError::Shape {
-        origin: origin.to_owned(),
-        key: track.path().to_string(),
-        problem: error.to_string(),
-    })?;
-    let problems = config.problems();
+fn lines(problems: &[Invalid]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+impl<T> Parsed<T> {
+    /// Refuses unknown keys, as `-validate-config-strict` does.
+    pub fn strict(self, origin: &str) -> Result<Self, ConfigError> {
+        if self.unknown.is_empty() {
+            return Ok(self);
+        }
+        let problem = |unknown: &Unknown| match &unknown.nearest {
+            Some(nearest) => format!("is not a key: did you mean {nearest}?"),
+            None => "is not a key: remove it".to_owned(),
+        };
+        let problems = self.unknown.iter().map(|unknown| Invalid {
+            origin: origin.to_owned(),
+            key: unknown.key.clone(),
+            problem: problem(unknown),
+        });
+        Err(ConfigError::Invalid(problems.collect()))
+    }
+}
+
+/// Parses and validates `text` alone; `origin` names it in errors. An empty text is the default configuration.
+pub fn parse<T: Role>(origin: &str, text: &str) -> Result<Parsed<T>, ConfigError> {
+    read(origin, text, &|_| None)
+}
+
+/// Parses `text`, puts what variables say over it, and validates the whole.
+pub fn read<T: Role>(origin: &str, text: &str, variable: Variable<'_>) -> Result<Parsed<T>, ConfigError> {
+    let mut tree = tree(origin, text)?;
+    let mut report = Report::default();
+    let origins = variables::apply::<T>(&mut tree, variable, &mut report);
+    elsewhere::take(&mut tree, T::ELSEWHERE, &mut report);
+    let config = T::read_map(tree, "", &mut report);
+    let Report { mut problems, unknown, mut notes } = report;
+    problems.extend(config.problems());
     if problems.is_empty() {
-        Ok(Parsed { config, unknown })
-    } else {
-        Err(ConfigError::Invalid { origin: origin.to_owned(), problems })
+        for note in &mut notes {
+            if let Some(variable) = origin_of(&note.key, &origins) {
+                note.key = variable.to_owned();
+            }
+        }
+        return Ok(Parsed { config, notes, unknown });
+    }
+    for problem in &mut problems {
+        problem.origin = match origin_of(&problem.key, &origins) {
+            Some(variable) => variable.to_owned(),
+            // A variable that could not be read names itself.
+            None if variable(&problem.key).is_some() => problem.key.clone(),
+            None => origin.to_owned(),
+        };
+    }
+    Err(ConfigError::Invalid(problems))
+}
+
+/// The variable that wrote a key, or the one it is a part of.
+fn origin_of<'a>(key: &str, origins: &'a [(String, String)]) -> Option<&'a str> {
+    let within =
+        |path: &str| key.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+    origins.iter().rev().find(|(path, _)| within(path)).map(|(_, variable)| variable.as_str())
+}
+
+/// A text's keys.
+fn tree(origin: &str, text: &str) -> Result<Map<String, Value>, ConfigError> {
+    let syntax = |problem: String| ConfigError::Syntax { origin: origin.to_owned(), problem };
+    if text.trim().is_empty() {
+        return Ok(Map::new());
+    }
+    // Without the lines around an error: they may hold a secret.
+    let options = serde_saphyr::options! { with_snippet: false };
+    match serde_saphyr::from_str_with_options(text, options).map_err(|error| syntax(error.to_string()))? {
+        Value::Object(map) => Ok(map),
+        Value::Null => Ok(Map::new()),
+        _ => Err(syntax("a configuration is a section of keys, as `interval: 10s`".to_owned())),
     }
 }
 
-/// Writes a configuration as YAML, every key in it.
+/// Writes a configuration as YAML, every key in it, secrets too.
 pub fn to_yaml<T: Serialize>(config: &T) -> String {
     serde_saphyr::to_string(config).expect("configuration structs hold only strings, numbers, lists and maps")
 }

@@ -2,55 +2,56 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use crate::{Every, Invalid, Validate, key::section};
 
-use crate::{Every, Invalid, Validate};
-
-/// Configuration of a proxy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Proxy {
-    /// Where partials and points are imported over gRPC, `host:port`.
-    pub grpc_address: String,
-    /// Where the admin port listens, `host:port`; empty: nowhere.
-    pub http_address: String,
-    /// Members known beforehand, `host:port`.
-    pub forward_addresses: Vec<String>,
-    /// Ours: members found through the Kubernetes API.
-    pub endpoints: Option<Endpoints>,
-    /// Ours: the tiers' flush interval; ring changes take effect at its boundaries.
-    pub interval: Every,
-    /// Ours: bytes waiting for one member at the most; beyond, the oldest are dropped and counted.
-    pub buffer_max_bytes: usize,
-    /// Ours: how long undelivered data is held.
-    pub buffer_max_age: Every,
-    /// How long a stopping proxy may take to deliver what it holds.
-    pub shutdown_timeout: Every,
+section! {
+    /// Configuration of a proxy.
+    #[derive(Eq)]
+    pub struct Proxy {
+        /// Where partials and points are imported over gRPC, `HOST:PORT`.
+        fixed grpc_address: String = String::new(),
+        /// Where the admin port listens, `HOST:PORT`; empty: nowhere.
+        fixed http_address: String = String::new(),
+        /// Members known beforehand, `HOST:PORT`.
+        fixed forward_addresses: Vec<String> = Vec::new(),
+        /// Ours: members found through the Kubernetes API, in place of `forward_addresses`.
+        fixed endpoints: Option<Endpoints> = None,
+        /// Ours: the tiers' flush interval; ring changes take effect at its boundaries.
+        fixed interval: Every = Every::seconds(10),
+        /// Ours: bytes waiting for one member at the most; beyond, the oldest are dropped and counted.
+        fixed buffer_max_bytes: usize = 64 * 1024 * 1024,
+        /// Ours: how long undelivered data is held.
+        fixed buffer_max_age: Every = Every::seconds(60),
+        /// How long a stopping proxy may take to deliver what it holds.
+        fixed shutdown_timeout: Every = Every::seconds(10),
+        /// What the admin port shows.
+        fixed http: ProxyHttp = ProxyHttp::default(),
+        /// Log what helps to find an error; the variable `VENEUR_LOG` says more exactly what.
+        live debug: bool = false,
+    }
 }
 
-/// A Kubernetes Service whose EndpointSlices list the members.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoints {
-    /// Namespace of the Service.
-    pub namespace: String,
-    /// Name of the Service.
-    pub service: String,
-    /// Name of its port.
-    pub port: String,
+section! {
+    /// A Kubernetes Service whose EndpointSlices list the members.
+    #[derive(Eq)]
+    pub struct Endpoints {
+        /// Namespace of the Service.
+        fixed namespace: String = String::new(),
+        /// Name of the Service.
+        fixed service: String = String::new(),
+        /// Name of its port.
+        fixed port: String = String::new(),
+    }
 }
 
-impl Default for Proxy {
-    fn default() -> Self {
-        Self {
-            grpc_address: String::new(),
-            http_address: String::new(),
-            forward_addresses: Vec::new(),
-            endpoints: None,
-            interval: Every::seconds(10),
-            buffer_max_bytes: 64 * 1024 * 1024,
-            buffer_max_age: Every::seconds(60),
-            shutdown_timeout: Every::seconds(10),
-        }
+section! {
+    /// What a proxy's admin port shows.
+    #[derive(Eq)]
+    pub struct ProxyHttp {
+        /// Show the configuration at `/config/json` and `/config/yaml`, without secrets.
+        fixed enable_config: bool = false,
+        /// Allow profiles to be taken.
+        fixed enable_profiling: bool = false,
     }
 }
 
@@ -63,6 +64,15 @@ impl Validate for Proxy {
         if self.interval.0 < Duration::from_secs(1) || self.interval.0.subsec_nanos() != 0 {
             let problem = format!("{:?} must be whole seconds, at least 1s", self.interval.0);
             problems.push(Invalid::new("interval", problem));
+        }
+        if let Some(endpoints) = &self.endpoints {
+            for (key, value) in
+                [("namespace", &endpoints.namespace), ("service", &endpoints.service), ("port", &endpoints.port)]
+            {
+                if value.is_empty() {
+                    problems.push(Invalid::new(format!("endpoints.{key}"), "is empty: all three keys are needed"));
+                }
+            }
         }
         match (&self.endpoints, self.forward_addresses.is_empty()) {
             (None, true) => problems.push(Invalid::new(

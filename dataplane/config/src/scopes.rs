@@ -1,6 +1,9 @@
 //! Which contexts change their scope without a change in the application.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::key::{Field, Report, Shape, leaf};
 
 /// The first rule that matches a context decides its scope. A magic tag, being explicit, wins over every rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,4 +51,22 @@ pub enum ScopeName {
     Local,
     /// Published by the global tier.
     Global,
+}
+
+impl Field for ScopeRule {
+    const SHAPE: Shape = Shape::Map;
+
+    fn read(value: Value, path: &str, report: &mut Report) -> Option<Self> {
+        let allowed = "a rule such as {name: {kind: prefix, value: api.}, types: [timer], scope: global}, with \
+                       kind any, exact or prefix and scope mixed, local or global";
+        leaf(value, path, report, allowed)
+    }
+}
+
+impl Field for NameMatch {
+    const SHAPE: Shape = Shape::Map;
+
+    fn read(value: Value, path: &str, report: &mut Report) -> Option<Self> {
+        leaf(value, path, report, "a match such as {kind: prefix, value: api.}, with kind any, exact or prefix")
+    }
 }

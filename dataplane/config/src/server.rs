@@ -1,58 +1,158 @@
 //! A local or a global.
 
+mod check;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::{Every, Invalid, ScopeRule, Sink, Validate, sink};
+use crate::{
+    Every, NameMatch, Reload, ScopeRule, Secret, Sink, changes,
+    key::{Field, Report, Shape, leaf, section},
+};
 
-/// Configuration of a local or a global. An instance with a `forward_address` is a local, one without is a global.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Server {
-    /// Flush period, whole seconds. Equal on all tiers, or global counters come in bursts.
-    pub interval: Every,
-    /// Flush on wall-clock multiples of the interval, and stamp what is forwarded. The operator always sets it; the
-    /// original's default is false, and unaligned instances neither stamp nor read stamps.
-    pub synchronize_with_interval: bool,
-    /// Ours: how long after a boundary a global waits for its partials before it publishes. `null`: the smaller of 2 s
-    /// and a quarter of the interval. Nothing for a local.
-    pub lateness: Option<Every>,
-    /// Name of this instance: the `host` of a pod's own points. Empty: the machine's host name.
-    pub hostname: String,
-    /// Percentiles of histograms and timers, each in (0, 1), no two equal.
-    pub percentiles: Vec<f64>,
-    /// Aggregates of histograms and timers.
-    pub aggregates: Vec<Aggregate>,
-    /// Tags added to every context formed here; they replace a client's tags of the same key.
-    pub extend_tags: Vec<String>,
-    /// Ours: scopes given by name, first match wins.
-    pub metric_scopes: Vec<ScopeRule>,
-    /// Where DogStatsD is read: `udp://host:port`.
-    pub statsd_listen_addresses: Vec<String>,
-    /// Sockets per UDP address, each with its own reader.
-    pub num_readers: usize,
-    /// Receive buffer asked of the kernel per socket, in bytes; the kernel caps it at `net.core.rmem_max`.
-    pub read_buffer_size_bytes: usize,
-    /// Longest datagram accepted, in bytes; longer ones are dropped whole and counted.
-    pub metric_max_length: usize,
-    /// Where partials and points are imported over gRPC, `host:port`; empty: nowhere.
-    pub grpc_address: String,
-    /// Where the admin port listens, `host:port`; empty: nowhere.
-    pub http_address: String,
-    /// Where partials are forwarded, `host:port`; empty: this instance is a global.
-    pub forward_address: String,
-    /// Ours: also forward this instance's own finished points, instead of posting them to sinks from here. Needs a
-    /// `forward_address`; what the operator calls `delivery: ViaGlobal`.
-    pub forward_points: bool,
-    /// Ours: bytes of undelivered data held in memory, for forwarding and for each sink.
-    pub buffer_max_bytes: usize,
-    /// Ours: how long undelivered data is held.
-    pub buffer_max_age: Every,
-    /// Ours: how long a stopping instance may take to publish and deliver what it holds.
-    pub shutdown_timeout: Every,
-    /// Where points end.
-    pub metric_sinks: Vec<Sink>,
+section! {
+    /// Configuration of a local or a global. An instance with a `forward_address` is a local, one without is a global.
+    pub struct Server {
+        /// Flush period, whole seconds. Equal on all tiers, or global counters come in bursts.
+        fixed interval: Every = Every::seconds(10),
+        /// Flush on wall-clock multiples of the interval, and stamp what is forwarded. The operator always sets it; the
+        /// original's default is false, and unaligned instances neither stamp nor read stamps.
+        fixed synchronize_with_interval: bool = false,
+        /// Ours: how long after a boundary a global waits for its partials before it publishes. `null`: the smaller of
+        /// 2 s and a quarter of the interval. Nothing for a local.
+        fixed lateness: Option<Every> = None,
+        /// End the process when no flush has started for this many intervals; 0: never.
+        fixed flush_watchdog_missed_flushes: u32 = 0,
+        /// Accepted for the original's files. A stopping instance always publishes the interval under way.
+        fixed flush_on_shutdown: bool = false,
+        /// Name of this instance: the `host` of a pod's own points. Empty: the machine's host name.
+        fixed hostname: String = String::new(),
+        /// Leave an empty `hostname` empty, instead of taking the machine's.
+        fixed omit_empty_hostname: bool = false,
+
+        /// Percentiles of histograms and timers, each above 0 and below 1 with at most five digits, no two equal.
+        live percentiles: Vec<f64> = Vec::new(),
+        /// Aggregates of histograms and timers: `min`, `max`, `median`, `avg`, `count`, `sum`, `hmean`.
+        live aggregates: Vec<Aggregate> = vec![Aggregate::Min, Aggregate::Max, Aggregate::Count],
+        /// Tags added to every context formed here; they replace a client's tags of the same key.
+        live extend_tags: Vec<String> = Vec::new(),
+        /// Tags kept from sinks: `tag` from all, `tag|sink|sink` from those named.
+        live tags_exclude: Vec<String> = Vec::new(),
+        /// Ours: scopes given by name, first match wins.
+        live metric_scopes: Vec<ScopeRule> = Vec::new(),
+        /// Ours: names whose histograms and timers are kept in a sketch of relative error (at most 1 % of the value at
+        /// every percentile), for heavy tails: `{kind: any|exact|prefix, value: NAME}`.
+        live relative_error_sketches: Vec<NameMatch> = Vec::new(),
+        /// Ours: most contexts of this process in one interval; beyond, samples fold into one overflow series a type.
+        live max_contexts: usize = 1_000_000,
+        /// Ours: the same for each origin (a peer on a Unix socket, a container); 0: no limit of its own.
+        live max_contexts_per_origin: usize = 0,
+        /// Ours: most bytes of aggregation state; beyond, new contexts fold into the overflow series.
+        live max_state_bytes: usize = 512 * 1024 * 1024,
+        /// Ours: for how many intervals the name of a context is remembered after its last sample.
+        live context_idle_intervals: u32 = 6,
+
+        /// Where `DogStatsD` is read: `udp://HOST:PORT`, `tcp://HOST:PORT` (also `udp4`, `udp6`, `tcp4`, `tcp6`);
+        /// `unixgram:///PATH` or `unixgram:@NAME` for datagrams; ours: `unix:///PATH` or `unix:@NAME` for streams, and
+        /// `fd://N` for a socket inherited from systemd, whose first is 3.
+        fixed statsd_listen_addresses: Vec<String> = Vec::new(),
+        /// Where `DogStatsD` is read over gRPC: `tcp://HOST:PORT`.
+        fixed grpc_listen_addresses: Vec<String> = Vec::new(),
+        /// Sockets per UDP address, each with its own reader.
+        fixed num_readers: usize = 1,
+        /// Receive buffer asked of the kernel per socket, in bytes; the kernel caps it at `net.core.rmem_max`.
+        fixed read_buffer_size_bytes: usize = 2 * 1024 * 1024,
+        /// Longest datagram accepted, in bytes; longer ones are dropped whole and counted.
+        fixed metric_max_length: usize = 4096,
+        /// Ours: a TCP connection that sends nothing for so long is closed.
+        fixed tcp_idle_timeout: Every = Every::seconds(600),
+        /// Key of `tls_certificate`, PEM. Secret. With both, `tcp://` and `grpc_listen_addresses` speak TLS.
+        fixed tls_key: Secret = Secret::default(),
+        /// Certificate that clients are shown, PEM.
+        fixed tls_certificate: String = String::new(),
+        /// Authority whose certificate a client must show, PEM. Empty: clients show none.
+        fixed tls_authority_certificate: String = String::new(),
+
+        /// Where partials and points are imported over gRPC, `HOST:PORT`; empty: nowhere.
+        fixed grpc_address: String = String::new(),
+        /// Where the admin port listens, `HOST:PORT`; empty: nowhere.
+        fixed http_address: String = String::new(),
+        /// What the admin port shows.
+        fixed http: Http = Http::default(),
+        /// Allow `POST /quitquitquit`, without authentication.
+        fixed http_quit: bool = false,
+        /// Allow profiles to be taken through the admin port.
+        fixed enable_profiling: bool = false,
+        /// Log what helps to find an error; the variable `VENEUR_LOG` says more exactly what.
+        live debug: bool = false,
+
+        /// Where partials are forwarded, `HOST:PORT`; empty: this instance is a global.
+        fixed forward_address: String = String::new(),
+        /// Ours: also forward this instance's own finished points, instead of posting them to sinks from here. Needs a
+        /// `forward_address`; what the operator calls `delivery: ViaGlobal`.
+        fixed forward_points: bool = false,
+        /// Ours: bytes of undelivered data held in memory, for forwarding and for each sink.
+        fixed buffer_max_bytes: usize = 16 * 1024 * 1024,
+        /// Ours: how long undelivered data is held.
+        fixed buffer_max_age: Every = Every::seconds(60),
+        /// Ours: how long a stopping instance may take to publish and deliver what it holds.
+        fixed shutdown_timeout: Every = Every::seconds(36),
+
+        /// Where self-metrics are sent, `HOST:PORT` or `unix:///PATH`; empty: into this instance's own pipeline.
+        fixed stats_address: String = String::new(),
+        /// Scopes of self-metrics by type.
+        fixed veneur_metrics_scopes: MetricsScopes = MetricsScopes::default(),
+        /// Tags added to self-metrics.
+        fixed veneur_metrics_additional_tags: Vec<String> = Vec::new(),
+        /// Report how many time series there are.
+        fixed count_unique_timeseries: bool = false,
+        /// Switches of the original.
+        fixed features: Features = Features::default(),
+        /// Accepted for the original's files; errors are not sent to Sentry. Secret.
+        fixed sentry_dsn: Secret = Secret::default(),
+
+        /// Where points end.
+        fixed metric_sinks: Vec<Sink> = Vec::new(),
+    }
+}
+
+section! {
+    /// What the admin port shows.
+    #[derive(Eq)]
+    pub struct Http {
+        /// Show the configuration at `/config/json` and `/config/yaml`, without secrets.
+        fixed config: bool = false,
+    }
+}
+
+section! {
+    /// Switches of the original.
+    #[derive(Eq)]
+    pub struct Features {
+        /// Send each sink what `metric_sink_routing` says. Does not exist yet: `true` is refused.
+        fixed enable_metric_sink_routing: bool = false,
+        /// Report the process's own memory and threads.
+        fixed diagnostics_metrics_enabled: bool = false,
+    }
+}
+
+section! {
+    /// Scopes of self-metrics by type: `default`, `global` or `local`.
+    #[derive(Eq)]
+    pub struct MetricsScopes {
+        /// Of counters.
+        fixed counter: SelfScope = SelfScope::Default,
+        /// Of gauges.
+        fixed gauge: SelfScope = SelfScope::Default,
+        /// Of histograms and timers.
+        fixed histogram: SelfScope = SelfScope::Default,
+        /// Of sets.
+        fixed set: SelfScope = SelfScope::Default,
+        /// Of service checks.
+        fixed status: SelfScope = SelfScope::Default,
+    }
 }
 
 /// Aggregates of a histogram or timer, by the original's name.
@@ -70,34 +170,60 @@ pub enum Aggregate {
     Hmean,
 }
 
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            interval: Every::seconds(10),
-            synchronize_with_interval: false,
-            lateness: None,
-            hostname: String::new(),
-            percentiles: Vec::new(),
-            aggregates: vec![Aggregate::Min, Aggregate::Max, Aggregate::Count],
-            extend_tags: Vec::new(),
-            metric_scopes: Vec::new(),
-            statsd_listen_addresses: Vec::new(),
-            num_readers: 1,
-            read_buffer_size_bytes: 2 * 1024 * 1024,
-            metric_max_length: 4096,
-            grpc_address: String::new(),
-            http_address: String::new(),
-            forward_address: String::new(),
-            forward_points: false,
-            buffer_max_bytes: 16 * 1024 * 1024,
-            buffer_max_age: Every::seconds(60),
-            shutdown_timeout: Every::seconds(36),
-            metric_sinks: Vec::new(),
-        }
+impl Field for Aggregate {
+    const SHAPE: Shape = Shape::Text;
+
+    fn read(value: Value, path: &str, report: &mut Report) -> Option<Self> {
+        leaf(value, path, report, "one of min, max, median, avg, count, sum, hmean")
+    }
+}
+
+/// Scope of a type of self-metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SelfScope {
+    /// As any sample without a scope tag.
+    #[default]
+    #[serde(alias = "")]
+    Default,
+    /// Published by the global tier.
+    Global,
+    /// Published by this instance.
+    Local,
+}
+
+impl Field for SelfScope {
+    const SHAPE: Shape = Shape::Text;
+
+    fn read(value: Value, path: &str, report: &mut Report) -> Option<Self> {
+        leaf(value, path, report, "one of default, global, local")
     }
 }
 
 impl Server {
+    /// What `veneur local` starts from: a local listens where clients send.
+    #[must_use]
+    pub fn as_local(mut self) -> Self {
+        if self.statsd_listen_addresses.is_empty() {
+            self.statsd_listen_addresses = vec!["udp://127.0.0.1:8126".to_owned()];
+        }
+        self
+    }
+
+    /// What `veneur global` starts from: a global imports.
+    #[must_use]
+    pub fn as_global(mut self) -> Self {
+        if self.grpc_address.is_empty() {
+            "0.0.0.0:8128".clone_into(&mut self.grpc_address);
+        }
+        self
+    }
+
+    /// Which keys `new` changes, and which of them a running instance takes.
+    pub fn changes_live(&self, new: &Self) -> Reload {
+        changes(self, new)
+    }
+
     /// Whether partials leave for another tier.
     pub fn forwards(&self) -> bool {
         !self.forward_address.is_empty()
@@ -106,49 +232,5 @@ impl Server {
     /// How long after a boundary partials are waited for.
     pub fn lateness(&self) -> Duration {
         self.lateness.map_or_else(|| (self.interval.0 / 4).min(Duration::from_secs(2)), |every| every.0)
-    }
-}
-
-impl Validate for Server {
-    fn problems(&self) -> Vec<Invalid> {
-        let mut problems = Vec::new();
-        let mut wrong = |key: &str, problem: String| problems.push(Invalid::new(key, problem));
-        if self.interval.0 < Duration::from_secs(1) || self.interval.0.subsec_nanos() != 0 {
-            wrong("interval", format!("{:?} must be whole seconds, at least 1s", self.interval.0));
-        }
-        if self.lateness() >= self.interval.0 {
-            wrong("lateness", format!("{:?} must be shorter than the interval {:?}", self.lateness(), self.interval.0));
-        }
-        for (index, percentile) in self.percentiles.iter().enumerate() {
-            if !(*percentile > 0.0 && *percentile < 1.0) {
-                wrong(&format!("percentiles[{index}]"), format!("{percentile} must lie between 0 and 1, as 0.99 does"));
-            }
-            if self.percentiles[..index].contains(percentile) {
-                wrong(
-                    &format!("percentiles[{index}]"),
-                    format!("{percentile} appears twice: its points would bear the same name, remove one"),
-                );
-            }
-        }
-        for (index, address) in self.statsd_listen_addresses.iter().enumerate() {
-            let udp = ["udp://", "udp4://", "udp6://"].iter().find_map(|scheme| address.strip_prefix(scheme));
-            if udp.is_none_or(|rest| rest.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err())) {
-                wrong(
-                    &format!("statsd_listen_addresses[{index}]"),
-                    format!("{address:?} must look like udp://127.0.0.1:8126"),
-                );
-            }
-        }
-        if self.num_readers == 0 {
-            wrong("num_readers", "0 would leave every socket unread: at least 1".to_owned());
-        }
-        if !(16..=65_507).contains(&self.metric_max_length) {
-            wrong("metric_max_length", format!("{} must lie between 16 and 65507 bytes", self.metric_max_length));
-        }
-        if self.forward_points && !self.forwards() {
-            wrong("forward_points", "true needs a forward_address: without one there is nowhere to forward".to_owned());
-        }
-        problems.extend(sink::problems(&self.metric_sinks));
-        problems
     }
 }

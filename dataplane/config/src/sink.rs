@@ -1,11 +1,15 @@
 //! Sinks: the original's `metric_sinks` entries.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use crate::Invalid;
+use crate::{
+    Invalid, Secret, Weight,
+    key::{Field, Key, Report, Section, Shape, join, section, shown},
+};
 
 /// One entry of `metric_sinks`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Sink {
     /// Unique name; labels the sink in metrics and errors. Upper-cased it is the prefix of the sink's environment
     /// variables: `DATADOG_APIKEY` for a sink named `datadog`.
@@ -16,45 +20,122 @@ pub struct Sink {
 }
 
 /// Backends, by the original's `kind`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", content = "config", rename_all = "lowercase")]
 pub enum SinkKind {
-    /// Writes each point as one line of JSON to standard output.
-    Debug {},
+    /// Takes each point and does nothing with it.
+    Blackhole {},
     /// Posts series to Datadog's v1 API.
     Datadog(Datadog),
+    /// Writes each point as one line of JSON to standard output.
+    Debug {},
 }
 
-/// Settings of the Datadog sink.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Datadog {
-    /// Key sent with each request. Secret: prefer the environment (`<SINK NAME>_APIKEY`). Never printed.
-    pub api_key: String,
-    /// Scheme and host of the intake, without a path.
-    pub api_hostname: String,
-    /// Most points in one request; more are sent in several. The original's 14.2.0 default is 25,000.
-    pub flush_max_per_body: usize,
+section! {
+    /// Settings of the Datadog sink.
+    #[derive(Eq)]
+    pub struct Datadog {
+        /// Key sent with each request. Secret: prefer the environment (`<SINK NAME>_APIKEY`). Never printed.
+        fixed api_key: Secret = Secret::default(),
+        /// Scheme and host of the intake, without a path.
+        fixed api_hostname: String = "https://api.datadoghq.com".to_owned(),
+        /// Most points in one request; more are sent in several. The original's 14.2.0 default is 25,000.
+        fixed flush_max_per_body: usize = 25_000,
+        /// Metrics whose name begins with one of these are not posted.
+        fixed metric_name_prefix_drops: Vec<String> = Vec::new(),
+        /// Tags left out of metrics by name.
+        fixed exclude_tags_prefix_by_prefix_metric: Vec<TagExclusion> = Vec::new(),
+    }
 }
 
-impl Default for Datadog {
-    fn default() -> Self {
-        Self {
-            api_key: String::new(),
-            api_hostname: "https://api.datadoghq.com".to_owned(),
-            flush_max_per_body: 25_000,
+section! {
+    /// Tags that some metrics are posted without.
+    #[derive(Eq)]
+    pub struct TagExclusion {
+        /// Metrics whose name begins so.
+        fixed metric_prefix: String = String::new(),
+        /// Tags that begin with one of these are left out.
+        fixed tags: Vec<String> = Vec::new(),
+    }
+}
+
+/// Kinds and the keys of their `config`.
+pub(crate) const KINDS: [(&str, &[Key]); 3] = [("blackhole", &[]), ("datadog", Datadog::KEYS), ("debug", &[])];
+
+/// One of each kind.
+pub(crate) fn examples() -> [SinkKind; 3] {
+    [SinkKind::Datadog(Datadog::default()), SinkKind::Debug {}, SinkKind::Blackhole {}]
+}
+
+/// The original's kinds that do not exist yet.
+const NOT_YET: [&str; 8] = ["cloudwatch", "cortex", "kafka", "localfile", "newrelic", "prometheus", "s3", "signalfx"];
+
+/// The original's limits of one sink, which it heeds only with `features.enable_metric_sink_routing`.
+const LIMITS: [&str; 6] =
+    ["max_name_length", "max_tag_length", "max_tags", "strip_tags", "add_tags", "dropped_metrics_add_tags"];
+
+impl Field for Sink {
+    const SHAPE: Shape = Shape::Sink;
+
+    fn read(value: Value, path: &str, report: &mut Report) -> Option<Self> {
+        let Value::Object(mut map) = value else {
+            report.problem(path, "must be a section with kind, name and config");
+            return None;
+        };
+        let kind_path = join(path, "kind");
+        let Some(kind) = map.remove("kind") else {
+            report.problem(&kind_path, format!("is missing: it must be one of {}", kinds()));
+            return None;
+        };
+        let kind = String::read(kind, &kind_path, report)?;
+        let name = report.field(&mut map, path, "name", || kind.clone());
+        let config = match map.remove("config") {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(config)) => config,
+            Some(_) => {
+                report.problem(&join(path, "config"), "must be a section of keys");
+                return None;
+            }
+        };
+        for limit in LIMITS {
+            if map.remove(limit).is_some() {
+                report.note(
+                    &join(path, limit),
+                    Weight::Warning,
+                    "no effect: the original heeds it only with features.enable_metric_sink_routing, \
+                     which does not exist yet",
+                );
+            }
         }
+        report.rest(map, path, ENTRY);
+        let path = join(path, "config");
+        let kind = match kind.as_str() {
+            "datadog" => SinkKind::Datadog(Datadog::read_map(config, &path, report)),
+            "blackhole" | "debug" => {
+                report.rest(config, &path, &[]);
+                if kind == "debug" { SinkKind::Debug {} } else { SinkKind::Blackhole {} }
+            }
+            _ => {
+                let why = if NOT_YET.contains(&kind.as_str()) { "does not exist yet" } else { "is not a kind" };
+                let kind = shown(&Value::String(kind));
+                report.problem(&kind_path, format!("{kind} {why}: it must be one of {}", kinds()));
+                return None;
+            }
+        };
+        Some(Self { name, kind })
     }
 }
 
-impl std::fmt::Debug for Datadog {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Datadog")
-            .field("api_key", &if self.api_key.is_empty() { "" } else { "REDACTED" })
-            .field("api_hostname", &self.api_hostname)
-            .field("flush_max_per_body", &self.flush_max_per_body)
-            .finish()
-    }
+/// The keys beside a sink's own.
+const ENTRY: &[Key] = &[known("kind"), known("name"), known("config")];
+
+const fn known(name: &'static str) -> Key {
+    Key { name, doc: &[], live: false, shape: Shape::Map }
+}
+
+/// The kinds that exist, for messages.
+pub(crate) fn kinds() -> String {
+    KINDS.map(|(kind, _)| kind).join(", ")
 }
 
 pub(crate) fn problems(sinks: &[Sink]) -> Vec<Invalid> {

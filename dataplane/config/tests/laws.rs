@@ -28,16 +28,26 @@ fn a_full_configuration_parses_back_to_itself() {
 
 #[test]
 fn every_error_is_reported_at_once_with_its_key() {
-    let text = "interval: 1500ms\npercentiles: [0.5, 1.5]\nnum_readers: 0\nstatsd_listen_addresses: ['tcp:8126']\n\
+    let text = "interval: 1500ms\nmetric_max_length: long\npercentiles: [0.5, 1.5]\nnum_readers: 0\nstatsd_listen_addresses: ['tcp:8126']\n\
                 metric_sinks: [{kind: debug, name: a, config: {}}, {kind: debug, name: a, config: {}}]";
-    let error = parse::<Server>("veneur.yaml", text).expect_err("five keys are wrong");
-    let ConfigError::Invalid { problems, .. } = &error else { panic!("{error}") };
+    let error = parse::<Server>("veneur.yaml", text).expect_err("six keys are wrong");
+    let ConfigError::Invalid(problems) = &error else { panic!("{error}") };
     let keys: Vec<&str> = problems.iter().map(|invalid| invalid.key.as_str()).collect();
     assert_eq!(
         keys,
-        ["interval", "percentiles[1]", "statsd_listen_addresses[0]", "num_readers", "metric_sinks[1].name"]
+        [
+            "metric_max_length",
+            "interval",
+            "percentiles[1]",
+            "num_readers",
+            "statsd_listen_addresses[0]",
+            "metric_sinks[1].name"
+        ]
     );
-    assert!(error.to_string().starts_with("veneur.yaml: interval: 1.5s must be whole seconds"), "{error}");
+    assert!(
+        error.to_string().starts_with("veneur.yaml: metric_max_length: \"long\" must be a whole number"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -54,8 +64,13 @@ fn a_value_of_the_wrong_shape_names_file_key_and_value() {
 
 #[test]
 fn unknown_keys_are_named_and_do_no_harm() {
-    let parsed = parse::<Server>("veneur.yaml", "interval: 20s\nnum_workers: 96").expect("valid");
-    assert_eq!(parsed.unknown, ["num_workers"]);
+    let text = "interval: 20s\nagregates: [min]\nhttp: {confg: true}";
+    let unknown = parse::<Server>("veneur.yaml", text).expect("valid").unknown;
+    let unknown: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        unknown,
+        ["http.confg: is not a key: did you mean http.config?", "agregates: is not a key: did you mean aggregates?"]
+    );
 }
 
 #[test]

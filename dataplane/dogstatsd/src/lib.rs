@@ -18,9 +18,12 @@
 //! Law: total, and O(bytes). No input panics, allocates, or loops by its numbers; each value of each line is reported
 //! exactly once, as a sample or as refused.
 //!
-//! Not here: sockets, the length limit, sorting tags into a context (except [`context_tags`], which knows the magic
+//! What a stream brings is cut into lines by [`framing`] first.
+//!
+//! Not here: sockets, the length limit of a datagram, sorting tags into a context (except [`context_tags`], which knows the magic
 //! ones).
 
+pub mod framing;
 mod line;
 mod number;
 mod plain;

@@ -23,7 +23,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::{Snapshot, prometheus_text};
+use crate::{
+    listen::inherited,
+    telemetry::{Snapshot, prometheus_text},
+};
 
 /// Connections served at once; beyond, new ones wait in the kernel.
 const CONNECTIONS: usize = 64;
@@ -48,14 +51,23 @@ pub(crate) async fn start(
     stop: CancellationToken,
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<SocketAddr> {
-    let listener =
-        TcpListener::bind(address).await.with_context(|| format!("cannot listen on http_address {address}"))?;
+    let listener = bind(address).await.with_context(|| format!("cannot listen on http_address {address}"))?;
     let bound = listener.local_addr()?;
     tasks.spawn(async move {
         stop.run_until_cancelled(accept(listener, view)).await;
         Ok(())
     });
     Ok(bound)
+}
+
+/// Binds a host and port; `fd@N` is a socket that was open when the process started.
+async fn bind(address: &str) -> anyhow::Result<TcpListener> {
+    let Some(descriptor) = address.strip_prefix("fd@") else { return Ok(TcpListener::bind(address).await?) };
+    let inherited::Socket::Tcp(listener) = inherited::take(descriptor.parse()?)? else {
+        anyhow::bail!("descriptor {descriptor} is no TCP socket that listens");
+    };
+    listener.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(listener)?)
 }
 
 async fn accept(listener: TcpListener, view: Arc<dyn View>) {

@@ -13,17 +13,17 @@ use veneur_metric::Stamp;
 use crate::{
     clock,
     import::{Shared, lock},
-    listen::Reader,
+    listen::Listener,
     output::Output,
 };
 
-/// Collects the readers' tables at each boundary, and publishes each interval when it is due.
+/// Collects the listeners' tables at each boundary, and publishes each interval when it is due.
 #[derive(Debug)]
 pub(crate) struct Flusher {
     pub(crate) interval: Duration,
     pub(crate) aligned: bool,
     pub(crate) publishing: Publishing,
-    pub(crate) readers: Arc<Vec<Reader>>,
+    pub(crate) listeners: Arc<Vec<Listener>>,
     pub(crate) open: Shared,
     pub(crate) output: Arc<Output>,
     /// When and what was flushed last, for `/status`.
@@ -58,7 +58,7 @@ impl Flusher {
                 boundary = under_way;
             }
             if clock::now_ms() >= boundary.boundary_ms {
-                self.collect(boundary).await;
+                self.collect(boundary);
                 boundary = boundary.next().max(Stamp::under_way(clock::now_ms(), self.interval));
             }
             loop {
@@ -81,8 +81,9 @@ impl Flusher {
     /// From here on imports are refused.
     pub(crate) async fn finish(&self) {
         let under_way = Stamp::under_way(clock::now_ms(), self.interval);
-        for reader in self.readers.iter() {
-            let table = reader.finish().await;
+        self.listeners.iter().for_each(Listener::stop);
+        for listener in self.listeners.iter() {
+            let table = listener.finish().await;
             lock(&self.open).intervals.own(under_way).absorb(table);
         }
         let unpublished = {
@@ -95,9 +96,9 @@ impl Flusher {
         }
     }
 
-    async fn collect(&self, boundary: Stamp) {
-        for reader in self.readers.iter() {
-            let table = reader.collect().await;
+    fn collect(&self, boundary: Stamp) {
+        for listener in self.listeners.iter() {
+            let table = listener.collect();
             lock(&self.open).intervals.own(boundary).absorb(table);
         }
     }

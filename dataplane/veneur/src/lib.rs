@@ -7,12 +7,23 @@
 
 pub mod account;
 pub mod admin;
+pub mod cli;
 pub mod clock;
+#[expect(
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    missing_docs,
+    reason = "generated from proto/ by cargo xtask gen"
+)]
+#[path = "gen/dogstatsd.rs"]
+#[rustfmt::skip]
+pub mod dogstatsd;
 mod flush;
 mod import;
 pub mod listen;
 mod output;
 pub mod proxy;
+pub mod reload;
 pub mod server;
 pub mod settings;
 mod telemetry;

@@ -1,94 +1,130 @@
-//! Listeners: sockets to samples to each reader's own table.
+//! Listeners: sockets to samples to tables.
 //!
-//! A reader owns its socket and its table; nothing on the way of a sample is shared or locked but the reader's own
-//! ledger, once a burst. At a flush the reader is asked for its table and goes on with an empty one.
+//! Each listener has an intake: a table and its ledgers. A UDP or Unix datagram socket has one for
+//! each of its readers; the connections of a stream listener share one. At a flush the tables are taken from under the
+//! readers, which go on with empty ones. A listener that is stopped accepts nothing more, reads what its sockets hold,
+//! and closes them.
+//!
+//! | address | protocol | framing |
+//! |---|---|---|
+//! | `udp://host:port` | `dogstatsd-udp` | a datagram holds lines |
+//! | `tcp://host:port` | `dogstatsd-tcp` | lines; TLS where keys are set |
+//! | `unixgram://path`, `unixgram:@name` | `dogstatsd-unix` | a datagram holds lines |
+//! | `unix://path`, `unix:@name` | `dogstatsd-unix` | packets of lines, each after its length (4 bytes, lowest first) |
+//! | `fd://N` | by its kind | a socket that was open at the start, from 3 on |
+//! | `tcp://host:port` in `grpc_listen_addresses` | `dogstatsd-grpc` | `dogstatsd.DogstatsdGRPC/SendPacket` |
 
+mod address;
+mod connections;
 mod drops;
+mod grpc;
+pub(crate) mod inherited;
+pub(crate) mod intake;
+pub mod origin;
+mod start;
+mod stream;
+mod tcp;
+pub mod tls;
 mod udp;
+mod unix;
+mod unixgram;
 
-use std::{net::SocketAddr, sync::Arc};
+pub use connections::{ConnectionCounts, Connections};
+pub use start::start;
 
-use anyhow::Context as _;
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinSet,
-};
-use veneur_aggregate::{Rules, Table};
-use veneur_config::Server;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use veneur_aggregate::Table;
+
+use self::{intake::Intake, tls::Pem};
 use crate::account::IngestAccount;
 
-/// What a reader is asked for.
-#[derive(Debug)]
-pub(crate) enum Ask {
-    /// Its table; it goes on with an empty one.
-    Collect(oneshot::Sender<Table>),
-    /// Whatever its socket still holds, and then its table; it ends.
-    Finish(oneshot::Sender<Table>),
+/// What is listened on, and how.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Addresses of DogStatsD.
+    pub addresses: Vec<String>,
+    /// Addresses of DogStatsD over gRPC.
+    pub grpc_addresses: Vec<String>,
+    /// Readers of each UDP and Unix datagram address.
+    pub readers: usize,
+    /// Receive buffer of each datagram socket.
+    pub read_buffer_bytes: usize,
+    /// Longest datagram.
+    pub max_length: usize,
+    /// For TCP and gRPC.
+    pub tls: Pem,
+    /// A TCP connection is closed when no line came for so long.
+    pub idle_timeout: Duration,
+    /// Connections of each stream address; beyond, new ones wait.
+    pub max_connections: usize,
 }
 
-/// A running reader.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            grpc_addresses: Vec::new(),
+            readers: 1,
+            read_buffer_bytes: 2 * 1024 * 1024,
+            max_length: 4_096,
+            tls: Pem::default(),
+            idle_timeout: Duration::from_mins(10),
+            max_connections: 4_096,
+        }
+    }
+}
+
+/// A listener that runs, or one of its readers.
 #[derive(Debug)]
-pub struct Reader {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// What it read.
+pub struct Listener {
+    /// The original's name for what is spoken there, such as `dogstatsd-udp`.
+    pub protocol: &'static str,
+    /// Where it listens, as a URL; a port that the kernel chose is filled in.
+    pub address: String,
+    /// The same, where there is a host and port.
+    pub socket: Option<SocketAddr>,
+    /// What was read.
     pub account: Arc<IngestAccount>,
-    ask: mpsc::Sender<Ask>,
+    /// Its connections: none ever, where it has no such.
+    pub connections: Arc<Connections>,
+    pub(crate) intake: Arc<Intake>,
+    /// The socket whose drops the kernel counts.
+    inode: Option<u64>,
+    stop: CancellationToken,
+    /// Closed when the reader has ended.
+    ended: watch::Receiver<()>,
 }
 
-impl Reader {
-    /// The table so far. A reader that has ended has none.
-    pub(crate) async fn collect(&self) -> Table {
-        self.ask(Ask::Collect).await
+impl Listener {
+    /// The table so far, without waiting for the reader; it goes on with an empty one.
+    pub(crate) fn collect(&self) -> Table {
+        if let Some(inode) = self.inode {
+            drops::count(inode, &self.account);
+        }
+        self.intake.take()
     }
 
-    /// Everything its socket still holds, and the end of it.
+    /// Says that it is to end: accept nothing more, read what the sockets hold, close them.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until it has ended, and takes what it read last.
     pub(crate) async fn finish(&self) -> Table {
-        self.ask(Ask::Finish).await
+        self.stop();
+        let mut ended = self.ended.clone();
+        while ended.changed().await.is_ok() {}
+        self.intake.take()
     }
 
-    async fn ask(&self, ask: impl FnOnce(oneshot::Sender<Table>) -> Ask) -> Table {
-        let (answer, table) = oneshot::channel();
-        if self.ask.send(ask(answer)).await.is_err() {
-            return Table::default();
-        }
-        table.await.unwrap_or_default()
+    /// Who sent how many values, as far as sockets tell, the busiest first.
+    pub fn origins(&self) -> Vec<(String, u64)> {
+        let counts = self.intake.origins().into_iter();
+        let mut named: Vec<_> = counts.filter_map(|(origin, count)| Some((origin.name()?, count))).collect();
+        named.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        named
     }
-}
-
-/// Binds every address of the configuration and starts its readers in `tasks`. A machine without IPv6 is no error as
-/// long as one address can be bound.
-pub fn start(
-    server: &Server,
-    rules: &Arc<Rules>,
-    tasks: &mut JoinSet<anyhow::Result<()>>,
-) -> anyhow::Result<Vec<Reader>> {
-    let mut readers = Vec::new();
-    let mut missing = Vec::new();
-    for url in &server.statsd_listen_addresses {
-        match udp::bind(url, server.num_readers, server.read_buffer_size_bytes) {
-            Ok(sockets) => {
-                for socket in sockets {
-                    let address = socket.local_addr().context("a bound socket has an address")?;
-                    let account = Arc::new(IngestAccount::default());
-                    let (ask, asked) = mpsc::channel(1);
-                    tracing::info!(%address, "Listening for DogStatsD over UDP");
-                    let reading =
-                        udp::read(socket, server.metric_max_length, Arc::clone(rules), Arc::clone(&account), asked);
-                    tasks.spawn(reading);
-                    readers.push(Reader { address, account, ask });
-                }
-            }
-            Err(error) if udp::no_such_family(&error) => missing.push((url, error)),
-            Err(error) => return Err(error).with_context(|| format!("cannot listen on {url}")),
-        }
-    }
-    for (url, error) in missing {
-        if readers.is_empty() {
-            return Err(error).with_context(|| format!("cannot listen on {url}"));
-        }
-        tracing::info!(url, problem = %error, "Not listening there: this machine lacks the address family");
-    }
-    Ok(readers)
 }

@@ -12,7 +12,9 @@ use veneur_ring::Member;
 
 use crate::{
     admin::{self, View},
-    clock, settings,
+    clock,
+    listen::ConnectionCounts,
+    settings,
     telemetry::Snapshot,
 };
 
@@ -134,6 +136,7 @@ impl View for ProxyView {
         Snapshot {
             role: "proxy",
             ingest: None,
+            connections: ConnectionCounts::default(),
             forward: self.account.snapshot(),
             sinks: Vec::new(),
             ring: Some(self.router.view()),

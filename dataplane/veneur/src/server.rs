@@ -25,7 +25,7 @@ use crate::{
     clock,
     flush::{Flusher, LastFlush},
     import::{Merger, Open, lock},
-    listen::{self, Reader},
+    listen::{self, Listener},
     output::Output,
     settings,
     telemetry::Snapshot,
@@ -37,13 +37,16 @@ const DELIVERY_SHARE: u32 = 4;
 /// How long import calls under way may take to end once an instance stops.
 const CALLS_UNDER_WAY: Duration = Duration::from_secs(1);
 
+/// Senders that `/status` names for each listener.
+const ORIGINS_SHOWN: usize = 10;
+
 /// Longest time for one request to a sink.
 const SINK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running local or global.
 #[derive(Debug)]
 pub struct Running {
-    /// Where DogStatsD is read.
+    /// Where DogStatsD is read, as far as it has a host and port.
     pub dogstatsd: Vec<SocketAddr>,
     /// Where partials are imported.
     pub grpc: Option<SocketAddr>,
@@ -62,6 +65,11 @@ pub struct Running {
 
 /// Starts an instance: every socket is bound when this returns.
 pub async fn start(config: &Server) -> anyhow::Result<Running> {
+    start_listening(config, &settings::listening(config)).await
+}
+
+/// Starts an instance that listens on what `listening` says.
+pub async fn start_listening(config: &Server, listening: &listen::Settings) -> anyhow::Result<Running> {
     let interval = config.interval.0;
     let aligned = config.synchronize_with_interval;
     let imports = !config.grpc_address.is_empty();
@@ -81,7 +89,7 @@ pub async fn start(config: &Server) -> anyhow::Result<Running> {
         Arc::new(Output::new(config.hostname.clone(), lane, config.forward_points, sinks, Arc::clone(&account)));
 
     let mut tasks = JoinSet::new();
-    let readers = Arc::new(listen::start(config, &Arc::new(settings::rules(config)), &mut tasks)?);
+    let listeners = Arc::new(listen::start(listening, &Arc::new(settings::rules(config)), &mut tasks)?);
     let intervals = Intervals::new(clock::now_ms(), interval, lateness, aligned);
     let open = Arc::new(Mutex::new(Open { intervals, closed: false }));
     let (flushing, importing, serving) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
@@ -104,7 +112,7 @@ pub async fn start(config: &Server) -> anyhow::Result<Running> {
         interval,
         aligned,
         publishing: settings::publishing(config),
-        readers: Arc::clone(&readers),
+        listeners: Arc::clone(&listeners),
         open,
         output,
         last: Arc::default(),
@@ -123,7 +131,7 @@ pub async fn start(config: &Server) -> anyhow::Result<Running> {
     }
     tracing::info!(role = role(config), ?grpc, ?http, interval = ?interval, "Running");
     Ok(Running {
-        dogstatsd: readers.iter().map(|reader| reader.address).collect(),
+        dogstatsd: listeners.iter().filter_map(|listener| listener.socket).collect(),
         grpc,
         http,
         shutdown_timeout: config.shutdown_timeout.0,
@@ -156,7 +164,12 @@ impl Running {
 
     /// Values found in datagrams so far.
     pub fn samples_parsed(&self) -> u64 {
-        IngestAccount::total(self.flusher.readers.iter().map(|reader| &*reader.account)).samples.parsed
+        IngestAccount::total(self.listeners().iter().map(|listener| &*listener.account)).samples.parsed
+    }
+
+    /// What it listens on.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.flusher.listeners
     }
 
     /// Publishes and delivers everything, within the configured time, and returns the closing ledger.
@@ -207,10 +220,11 @@ fn role(config: &Server) -> &'static str {
 fn delivery(sink: &veneur_config::Sink, config: &Server) -> anyhow::Result<Delivery> {
     let limits = veneur_sinks::Limits { max_bytes: config.buffer_max_bytes, max_age: config.buffer_max_age.0 };
     Ok(match &sink.kind {
+        SinkKind::Blackhole {} => Delivery::new(DebugSink::new(&sink.name, tokio::io::sink()), limits),
         SinkKind::Debug {} => Delivery::new(DebugSink::new(&sink.name, tokio::io::stdout()), limits),
         SinkKind::Datadog(datadog) => {
             let settings = DatadogSettings {
-                api_key: datadog.api_key.clone(),
+                api_key: datadog.api_key.expose().to_owned(),
                 api_hostname: datadog.api_hostname.clone(),
                 flush_max_per_body: datadog.flush_max_per_body,
                 timeout: SINK_TIMEOUT,
@@ -233,10 +247,11 @@ impl View for ServerView {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let Flusher { readers, output, .. } = &*self.flusher;
+        let Flusher { listeners, output, .. } = &*self.flusher;
         Snapshot {
             role: self.role,
-            ingest: Some(IngestAccount::total(readers.iter().map(|reader: &Reader| &*reader.account))),
+            ingest: Some(IngestAccount::total(listeners.iter().map(|listener: &Listener| &*listener.account))),
+            connections: listeners.iter().map(|listener| listener.connections.counts()).sum(),
             forward: output.account.snapshot(),
             sinks: output.sinks.iter().map(|sink| (sink.name().to_owned(), sink.ledger())).collect(),
             ring: None,
@@ -252,9 +267,12 @@ impl View for ServerView {
             "instance": output.name,
             "last_flush": last,
             "unpublished_contexts": waiting,
-            "listeners": self.flusher.readers.iter().map(|reader| json!({
-                "address": reader.address.to_string(),
-                "ledger": *reader.account.lock(),
+            "listeners": self.flusher.listeners.iter().map(|listener| json!({
+                "protocol": listener.protocol,
+                "address": listener.address,
+                "ledger": *listener.account.lock(),
+                "connections": listener.connections.counts(),
+                "origins": listener.origins().into_iter().take(ORIGINS_SHOWN).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
             "sinks": output.sinks.iter().map(sink_status).collect::<Vec<_>>(),
         })

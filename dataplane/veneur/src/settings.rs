@@ -2,8 +2,10 @@
 
 use anyhow::Context as _;
 use veneur_aggregate::{Aggregate, Percentile, Publishing, Rules, ScopeRule};
-use veneur_config::{KindName, NameMatch, Parsed, Proxy, ScopeName, Server, SinkKind, Validate};
+use veneur_config::{KindName, NameMatch, Parsed, Proxy, Role, ScopeName, Server, Weight};
 use veneur_metric::{Kind, Scope};
+
+use crate::listen;
 
 /// Reads a variable; a function, so that tests need no process environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -13,32 +15,23 @@ const CONFIG: &str = "VENEUR_CONFIG";
 
 /// A local's or global's configuration: `file`, else `VENEUR_CONFIG`, else defaults; then variables on top.
 pub fn server(file: Option<&str>, environment: Environment<'_>) -> anyhow::Result<Server> {
-    let mut server: Server = load(file, environment)?;
-    if let Some(hostname) = environment("VENEUR_HOSTNAME") {
-        server.hostname = hostname;
-    }
-    if server.hostname.is_empty() {
-        server.hostname = machine();
-    }
-    for sink in &mut server.metric_sinks {
-        if let SinkKind::Datadog(datadog) = &mut sink.kind
-            && let Some(key) = environment(&format!("{}_APIKEY", sink.name.to_uppercase()))
-        {
-            datadog.api_key = key;
-        }
-    }
-    Ok(server)
+    Ok(named(told(load::<Server>(file, environment, false)?)))
 }
 
 /// A proxy's configuration, from the same places.
 pub fn proxy(file: Option<&str>, environment: Environment<'_>) -> anyhow::Result<Proxy> {
-    load(file, environment)
+    Ok(with_hosts(told(load::<Proxy>(file, environment, false)?)))
 }
 
-fn load<T: serde::de::DeserializeOwned + Validate>(
-    file: Option<&str>,
-    environment: Environment<'_>,
-) -> anyhow::Result<T> {
+/// Gives a proxy's addresses a host where they have none.
+pub fn with_hosts(mut proxy: Proxy) -> Proxy {
+    with_host(&mut proxy.grpc_address);
+    with_host(&mut proxy.http_address);
+    proxy
+}
+
+/// Reads and validates a role's configuration, and leaves the saying to the caller; `strict` refuses unknown keys.
+pub fn load<T: Role>(file: Option<&str>, environment: Environment<'_>, strict: bool) -> anyhow::Result<Parsed<T>> {
     let (origin, text) = match (file, environment(CONFIG)) {
         (Some(file), _) => {
             let text = std::fs::read_to_string(file).with_context(|| format!("cannot read configuration {file}"))?;
@@ -47,11 +40,48 @@ fn load<T: serde::de::DeserializeOwned + Validate>(
         (None, Some(text)) => (CONFIG.to_owned(), text),
         (None, None) => ("defaults".to_owned(), String::new()),
     };
-    let Parsed { config, unknown } = veneur_config::parse(&origin, &text)?;
-    if !unknown.is_empty() {
-        tracing::warn!(origin, keys = unknown.join(", "), "Configuration has keys that nothing reads");
+    let parsed = veneur_config::read(&origin, &text, environment)?;
+    Ok(if strict { parsed.strict(&origin)? } else { parsed })
+}
+
+/// Logs what was noticed, each once.
+pub fn told<T>(parsed: Parsed<T>) -> T {
+    for note in &parsed.notes {
+        match note.weight {
+            Weight::Info => tracing::info!(key = note.key, "Configuration: {}", note.text),
+            Weight::Warning => tracing::warn!(key = note.key, "Configuration: {}", note.text),
+        }
     }
-    Ok(config)
+    for unknown in &parsed.unknown {
+        tracing::warn!(key = unknown.key, nearest = unknown.nearest, "Configuration has a key that nothing reads");
+    }
+    parsed.config
+}
+
+/// Logs which variables look like a role's and are not.
+pub fn tell_unknown_variables<T: Role>() {
+    let names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    for unknown in veneur_config::unknown_variables::<T>(names.iter().map(String::as_str)) {
+        tracing::warn!(variable = unknown.key, nearest = unknown.nearest, "Nothing reads this variable");
+    }
+}
+
+/// Gives an instance the machine's name where it has none of its own, and its addresses a host where they have none.
+pub fn named(mut server: Server) -> Server {
+    with_host(&mut server.grpc_address);
+    with_host(&mut server.http_address);
+    if server.hostname.is_empty() && !server.omit_empty_hostname {
+        server.hostname = machine();
+    }
+    server
+}
+
+/// `:8128` means every address of the machine.
+fn with_host(address: &mut String) {
+    if address.starts_with(':') {
+        let any = if std::path::Path::new("/proc/net/if_inet6").exists() { "[::]" } else { "0.0.0.0" };
+        address.insert_str(0, any);
+    }
 }
 
 /// The machine's name, as the kernel knows it.
@@ -85,6 +115,24 @@ pub fn rules(server: &Server) -> Rules {
     Rules { extend_tags: server.extend_tags.clone(), scopes: scopes.collect() }
 }
 
+/// What is listened on.
+pub fn listening(server: &Server) -> listen::Settings {
+    listen::Settings {
+        addresses: server.statsd_listen_addresses.clone(),
+        readers: server.num_readers,
+        read_buffer_bytes: server.read_buffer_size_bytes,
+        grpc_addresses: server.grpc_listen_addresses.clone(),
+        max_length: server.metric_max_length,
+        idle_timeout: server.tcp_idle_timeout.0,
+        tls: listen::tls::Pem {
+            key: server.tls_key.expose().to_owned(),
+            certificate: server.tls_certificate.clone(),
+            authority_certificate: server.tls_authority_certificate.clone(),
+        },
+        ..listen::Settings::default()
+    }
+}
+
 /// What is published.
 pub fn publishing(server: &Server) -> Publishing {
     let aggregates = server.aggregates.iter().map(|aggregate| match aggregate {
@@ -105,6 +153,8 @@ pub fn publishing(server: &Server) -> Publishing {
 
 #[cfg(test)]
 mod tests {
+    use veneur_config::SinkKind;
+
     use super::*;
 
     #[test]
@@ -120,7 +170,7 @@ mod tests {
         let server = server(None, &environment).expect("valid");
         assert_eq!((server.interval.0.as_secs(), server.hostname.as_str()), (20, "web-0"));
         let SinkKind::Datadog(datadog) = &server.metric_sinks[0].kind else { panic!("a datadog sink") };
-        assert_eq!(datadog.api_key, "hunter2");
+        assert_eq!(datadog.api_key.expose(), "hunter2");
     }
 
     #[test]

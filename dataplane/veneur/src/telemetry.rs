@@ -12,13 +12,15 @@ use serde_json::{Value, json};
 use veneur_forward::{Ledger, router::RingView};
 use veneur_sinks::SinkLedger;
 
-use crate::account::Ingest;
+use crate::{account::Ingest, listen::ConnectionCounts};
 
 /// The ledgers of an instance at one moment. Each was taken under its own lock and closes by itself.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) role: &'static str,
     pub(crate) ingest: Option<Ingest>,
+    /// Of all listeners together.
+    pub(crate) connections: ConnectionCounts,
     pub(crate) forward: Ledger,
     pub(crate) sinks: Vec<(String, SinkLedger)>,
     pub(crate) ring: Option<RingView>,
@@ -76,6 +78,15 @@ impl Collector for Snapshot {
             let refused: Vec<_> =
                 samples.refused.iter().map(|(reason, count)| ([("reason", *reason)], *count)).collect();
             page.family("veneur_samples_refused", "Values in no table, by reason", &refused)?;
+        }
+        let ConnectionCounts { connects, disconnects, tls_handshake_failures, idle } = self.connections;
+        for (name, help, count) in [
+            ("veneur_tcp_connects", "Connections to listeners of DogStatsD", connects),
+            ("veneur_tcp_disconnects", "Those of them that have ended", disconnects),
+            ("veneur_tcp_tls_handshake_failures", "Those that ended without agreeing on TLS", tls_handshake_failures),
+            ("veneur_tcp_idle_disconnects", "Those that ended because no line came", idle),
+        ] {
+            page.counter(name, help, count)?;
         }
         let Ledger { produced, imported, acknowledged, merged, held, uncertain, dropped, late, skewed } = &self.forward;
         for (name, help, count) in [

@@ -196,8 +196,8 @@ fn assert_exact(received: &[Received], metric: &str, expected: f64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_interval_is_out_one_lateness_after_its_boundary() {
     let chain = chain(1, 1).await;
-    // Early in an interval, so that the boundary that ends it is known.
-    until("an interval is young", || (veneur::clock::now_ms() % 1_000 < 300).then_some(())).await;
+    // Early in an interval, so that the boundary that ends it is known, and late enough that the one before is collected.
+    until("an interval is young", || (100..400).contains(&(veneur::clock::now_ms() % 1_000)).then_some(())).await;
     let boundary_ms = (veneur::clock::now_ms() / 1_000 + 1) * 1_000;
     emit(chain.locals[0].dogstatsd[0], "fleet.latency:7|ms");
     let point = until("the percentile is published", || {

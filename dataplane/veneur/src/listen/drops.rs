@@ -1,9 +1,12 @@
 //! How many datagrams the kernel dropped on a socket, by the socket's own count.
 //!
 //! The count is the last column of `/proc/net/udp` and `/proc/net/udp6`, found by the socket's inode; reading it needs
-//! no privilege and no unsafe call, and it is read once a flush.
+//! no privilege and no unsafe call, and it is read once a flush. Unix datagram sockets have no such count, because
+//! nothing is dropped on them: a sender waits, or is told that there is no room.
 
 use std::os::fd::RawFd;
+
+use crate::account::IngestAccount;
 
 /// The inode of an open socket.
 pub(super) fn inode(fd: RawFd) -> Option<u64> {
@@ -16,6 +19,15 @@ pub(super) fn dropped(inode: u64) -> Option<u64> {
     ["/proc/net/udp", "/proc/net/udp6"]
         .into_iter()
         .find_map(|table| drops_in(&std::fs::read_to_string(table).ok()?, inode))
+}
+
+/// Puts the drops of a socket on its ledger, if the kernel still knows the socket.
+pub(super) fn count(inode: u64, account: &IngestAccount) {
+    if let Some(dropped) = dropped(inode) {
+        let mut ledger = account.lock();
+        ledger.datagrams.kernel_dropped = dropped;
+        ledger.datagrams.arrived = ledger.datagrams.read + dropped;
+    }
 }
 
 /// Columns: sl, local, remote, state, queues, timer, retransmits, uid, timeout, inode, references, pointer, drops.

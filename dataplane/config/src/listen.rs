@@ -1,0 +1,101 @@
+//! Addresses that `DogStatsD` is read from, as URLs.
+
+use std::path::PathBuf;
+
+/// A `statsd_listen_addresses` entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// `udp://HOST:PORT`.
+    Udp(Family, String),
+    /// `tcp://HOST:PORT`: lines, each ended by a line feed.
+    Tcp(Family, String),
+    /// `unixgram:///PATH`, `unixgram://PATH`, `unixgram:@NAME`.
+    UnixDatagram(UnixName),
+    /// Ours: `unix:///PATH`, `unix:@NAME`: datagrams framed by their length, as clients write them to a stream.
+    UnixStream(UnixName),
+    /// Ours: `fd://N`: a socket that the process inherits, counted as systemd does, from 3. It is read by what it is.
+    Inherited(i32),
+}
+
+/// Which internet protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Either.
+    Any,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+/// Name of a Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UnixName {
+    /// A file.
+    File(PathBuf),
+    /// A name without a file, without its `@`.
+    Abstract(String),
+}
+
+/// The first descriptor that systemd hands over; 0 to 2 are the standard streams.
+const FIRST_INHERITED: i32 = 3;
+
+impl Listen {
+    /// Reads an address; the error says what is wrong and what is allowed.
+    pub fn parse(address: &str) -> Result<Self, String> {
+        let wrong = |why: &str| format!("{address:?} {why}");
+        let (scheme, rest) = address.split_once(':').ok_or_else(|| wrong(SCHEMES))?;
+        let rest = rest.strip_prefix("//").unwrap_or(rest);
+        let internet = |family, make: fn(Family, String) -> Self| {
+            if is_host_port(rest) {
+                Ok(make(family, rest.to_owned()))
+            } else {
+                Err(wrong("must end in HOST:PORT, as in udp://127.0.0.1:8126 or tcp://[::]:8126"))
+            }
+        };
+        match scheme {
+            "udp" => internet(Family::Any, Self::Udp),
+            "udp4" => internet(Family::V4, Self::Udp),
+            "udp6" => internet(Family::V6, Self::Udp),
+            "tcp" => internet(Family::Any, Self::Tcp),
+            "tcp4" => internet(Family::V4, Self::Tcp),
+            "tcp6" => internet(Family::V6, Self::Tcp),
+            "unixgram" => unix(rest).map(Self::UnixDatagram).ok_or_else(|| wrong(UNIX)),
+            "unix" => unix(rest).map(Self::UnixStream).ok_or_else(|| wrong(UNIX)),
+            "fd" => match rest.parse() {
+                Ok(descriptor) if descriptor >= FIRST_INHERITED => Ok(Self::Inherited(descriptor)),
+                _ => Err(wrong("must name an inherited socket from 3 on, as fd://3")),
+            },
+            _ => Err(wrong(SCHEMES)),
+        }
+    }
+}
+
+const SCHEMES: &str = "must begin with udp://, tcp://, unixgram://, unix:// or fd://, as in udp://127.0.0.1:8126";
+const UNIX: &str = "must name a socket of at most 107 bytes: unixgram:///run/veneur.sock, or unixgram:@veneur";
+
+/// Longest name that the kernel takes.
+const LONGEST_UNIX_NAME: usize = 107;
+
+fn unix(rest: &str) -> Option<UnixName> {
+    if rest.len() > LONGEST_UNIX_NAME || rest.contains('\0') {
+        return None;
+    }
+    match rest.strip_prefix('@') {
+        Some("") => None,
+        Some(name) => Some(UnixName::Abstract(name.to_owned())),
+        None if rest.is_empty() => None,
+        None => Some(UnixName::File(rest.into())),
+    }
+}
+
+/// Whether a text is `HOST:PORT`, where the host may be empty and an IPv6 address stands in brackets.
+pub(crate) fn is_host_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let host_fits = bracketed.map_or_else(
+        || !host.contains([':', '/', '[', ']', ' ', '@']),
+        |address| address.split('%').next().is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok()),
+    );
+    host_fits && port.parse::<u16>().is_ok()
+}

@@ -1,0 +1,167 @@
+//! What a local or global can be told.
+
+use std::time::Duration;
+
+use crate::{
+    Invalid, Listen, Server, Validate,
+    listen::{UnixName, is_host_port},
+    sink,
+};
+
+/// A second, the resolution of a point's time.
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Validate for Server {
+    fn problems(&self) -> Vec<Invalid> {
+        let mut problems = Vec::new();
+        self.times(&mut problems);
+        self.publishing(&mut problems);
+        self.limits(&mut problems);
+        self.listeners(&mut problems);
+        self.ways(&mut problems);
+        problems.extend(sink::problems(&self.metric_sinks));
+        problems
+    }
+}
+
+impl Server {
+    fn times(&self, problems: &mut Vec<Invalid>) {
+        let mut wrong = |key: &str, problem: String| problems.push(Invalid::new(key, problem));
+        if self.interval.0 < SECOND || self.interval.0.subsec_nanos() != 0 {
+            wrong("interval", format!("{:?} must be whole seconds, at least 1s", self.interval.0));
+        }
+        if self.lateness() >= self.interval.0 {
+            wrong("lateness", format!("{:?} must be shorter than the interval {:?}", self.lateness(), self.interval.0));
+        }
+    }
+
+    fn publishing(&self, problems: &mut Vec<Invalid>) {
+        let mut wrong = |key: String, problem: String| problems.push(Invalid::new(key, problem));
+        for (index, percentile) in self.percentiles.iter().enumerate() {
+            let key = format!("percentiles[{index}]");
+            if !(*percentile > 0.0 && *percentile < 1.0) {
+                wrong(key, format!("{percentile} must lie between 0 and 1, as 0.99 does"));
+            } else if percentile.to_string().len() > "0.99999".len() {
+                wrong(key, format!("{percentile} must have at most five digits, as 0.99999 has"));
+            } else if self.percentiles[..index].contains(percentile) {
+                wrong(key, format!("{percentile} appears twice: its points would bear the same name, remove one"));
+            }
+        }
+        for (index, excluded) in self.tags_exclude.iter().enumerate() {
+            if excluded.split('|').any(str::is_empty) {
+                let problem = format!("{excluded:?} must look like tag, or tag|sink|sink");
+                wrong(format!("tags_exclude[{index}]"), problem);
+            }
+        }
+    }
+
+    fn limits(&self, problems: &mut Vec<Invalid>) {
+        let mut wrong = |key: &str, problem: String| problems.push(Invalid::new(key, problem));
+        if self.max_contexts == 0 {
+            wrong("max_contexts", "0 would keep nothing: at least 1".to_owned());
+        }
+        if self.max_state_bytes < SMALLEST_STATE_BYTES {
+            let problem = format!("{} must be at least {SMALLEST_STATE_BYTES} bytes", self.max_state_bytes);
+            wrong("max_state_bytes", problem);
+        }
+        if self.num_readers == 0 {
+            wrong("num_readers", "0 would leave every socket unread: at least 1".to_owned());
+        }
+        if !(16..=65_507).contains(&self.metric_max_length) {
+            wrong("metric_max_length", format!("{} must lie between 16 and 65507 bytes", self.metric_max_length));
+        }
+        if self.tcp_idle_timeout.0.is_zero() {
+            wrong("tcp_idle_timeout", "0s would close every connection at once: at least 1ms".to_owned());
+        }
+    }
+
+    fn listeners(&self, problems: &mut Vec<Invalid>) {
+        let mut wrong = |key: String, problem: String| problems.push(Invalid::new(key, problem));
+        for (index, address) in self.statsd_listen_addresses.iter().enumerate() {
+            if let Err(problem) = Listen::parse(address) {
+                wrong(format!("statsd_listen_addresses[{index}]"), problem);
+            }
+        }
+        for (index, address) in self.grpc_listen_addresses.iter().enumerate() {
+            if !matches!(Listen::parse(address), Ok(Listen::Tcp(..))) {
+                let problem = format!("{address:?} must look like tcp://127.0.0.1:8181");
+                wrong(format!("grpc_listen_addresses[{index}]"), problem);
+            }
+        }
+        let mut pem = |key: &str, text: &str, label: &str| {
+            if !text.is_empty() && !text.contains(&format!("{label}-----")) {
+                let problem =
+                    format!("must hold PEM, \"-----BEGIN … {label}-----\" and what follows, not a file's name");
+                wrong(key.to_owned(), problem);
+            }
+        };
+        pem("tls_key", self.tls_key.expose(), "PRIVATE KEY");
+        pem("tls_certificate", &self.tls_certificate, "CERTIFICATE");
+        pem("tls_authority_certificate", &self.tls_authority_certificate, "CERTIFICATE");
+        match (self.tls_key.is_empty(), self.tls_certificate.is_empty()) {
+            (false, true) => wrong("tls_certificate".into(), "is empty, but tls_key is set: TLS needs both".into()),
+            (true, false) => wrong("tls_key".into(), "is empty, but tls_certificate is set: TLS needs both".into()),
+            (true, true) if !self.tls_authority_certificate.is_empty() => {
+                let problem = "needs tls_key and tls_certificate: without them no client is asked for a certificate";
+                wrong("tls_authority_certificate".into(), problem.into());
+            }
+            _ => {}
+        }
+    }
+
+    fn ways(&self, problems: &mut Vec<Invalid>) {
+        let mut wrong = |key: &str, problem: String| problems.push(Invalid::new(key, problem));
+        if !self.grpc_address.is_empty() && !is_host_port(&self.grpc_address) {
+            wrong("grpc_address", format!("{:?} must look like 0.0.0.0:8128", self.grpc_address));
+        }
+        if !self.http_address.is_empty() && !is_bind(&self.http_address) {
+            let problem = format!(
+                "{:?} must look like 0.0.0.0:8127, or name a Unix socket as /run/veneur.sock, or an inherited one as fd@3",
+                self.http_address
+            );
+            wrong("http_address", problem);
+        }
+        if self.forward_address.starts_with("http://") || self.forward_address.starts_with("https://") {
+            let problem = format!(
+                "{:?} asks for POST /import, which is received but not sent: give HOST:PORT of the next tier's grpc_address",
+                self.forward_address
+            );
+            wrong("forward_address", problem);
+        } else if self.forwards() && !is_host_port(&self.forward_address) {
+            wrong(
+                "forward_address",
+                format!("{:?} must look like veneur-proxy.metrics.svc:8128", self.forward_address),
+            );
+        }
+        if self.forward_points && !self.forwards() {
+            wrong("forward_points", "true needs a forward_address: without one there is nowhere to forward".to_owned());
+        }
+        let unix = self.stats_address.strip_prefix("unix://");
+        if !self.stats_address.is_empty() && unix.map_or(!is_host_port(&self.stats_address), str::is_empty) {
+            let problem = format!("{:?} must look like 127.0.0.1:8125 or unix:///run/statsd.sock", self.stats_address);
+            wrong("stats_address", problem);
+        }
+        if self.features.enable_metric_sink_routing {
+            wrong(
+                "features.enable_metric_sink_routing",
+                "true needs metric_sink_routing, which does not exist yet: without it every sink gets everything"
+                    .into(),
+            );
+        }
+    }
+}
+
+/// Smallest `max_state_bytes`: less holds not even the overflow series and the process's own.
+const SMALLEST_STATE_BYTES: usize = 1024 * 1024;
+
+/// The forms in which the original's `http_address` is bound.
+fn is_bind(address: &str) -> bool {
+    match address.split_once('@') {
+        Some(("fd", descriptor)) => descriptor.parse::<u32>().is_ok(),
+        Some(_) => false,
+        None if address.starts_with(['/', '.']) => {
+            matches!(Listen::parse(&format!("unix://{address}")), Ok(Listen::UnixStream(UnixName::File(_))))
+        }
+        None => is_host_port(address),
+    }
+}
