@@ -10,11 +10,13 @@
 //! Not here: sockets, tasks, the wall clock. Time comes in as an argument.
 
 mod intervals;
+mod notices;
 mod rules;
 mod split;
 mod table;
 mod value;
 
 pub use intervals::{Filed, Intervals};
+pub use notices::Notices;
 pub use rules::{Aggregate, Percentile, Publishing, Rules, ScopeRule};
 pub use table::{Flush, Mismatch, Table};

@@ -21,10 +21,13 @@
 //! Not here: sockets, the length limit, sorting tags into a context (except [`context_tags`], which knows the magic
 //! ones).
 
+pub mod event;
+mod field;
 mod line;
 mod number;
 mod plain;
 mod refused;
+pub mod service_check;
 mod tags;
 
 pub use line::{Skipped, parse_line};
