@@ -93,7 +93,15 @@ fn in_memory(metric: &Metric) -> usize {
         Some(Value::Set(set)) => set.hyper_log_log.capacity(),
         Some(Value::Counter(_) | Value::Gauge(_)) | None => 0,
     };
-    size_of::<Metric>() + metric.name.capacity() + tags + value
+    let event = metric.event.as_ref().map_or(0, |event| {
+        let texts = [&event.text, &event.host, &event.aggregation_key, &event.source_type];
+        size_of_val(&**event) + texts.map(String::capacity).iter().sum::<usize>()
+    });
+    let check = metric
+        .check
+        .as_ref()
+        .map_or(0, |check| size_of_val(&**check) + check.host.capacity() + check.message.capacity());
+    size_of::<Metric>() + metric.name.capacity() + tags + value + event + check
 }
 
 impl Facts {
