@@ -47,17 +47,11 @@ pub enum Refused {
     /// A field of a service check has a value that it cannot have, or stands after the message.
     #[error("a field of the service check is wrong: d is Unix seconds, and m comes last")]
     BadCheckField,
-    /// An event.
-    #[error("events (`_e{{`) are not supported yet: only metrics are")]
-    Event,
-    /// A service check.
-    #[error("service checks (`_sc`) are not supported yet: only metrics are")]
-    ServiceCheck,
 }
 
 impl Refused {
     /// Every reason, for registering counters.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 14] = [
         Self::MissingPipe,
         Self::MissingColon,
         Self::EmptyName,
@@ -72,8 +66,6 @@ impl Refused {
         Self::BadCheckHeader,
         Self::BadCheckStatus,
         Self::BadCheckField,
-        Self::Event,
-        Self::ServiceCheck,
     ];
 
     /// The value of a metric's `reason` label.
@@ -93,8 +85,6 @@ impl Refused {
             Self::BadCheckHeader => "bad_check_header",
             Self::BadCheckStatus => "bad_check_status",
             Self::BadCheckField => "bad_check_field",
-            Self::Event => "event",
-            Self::ServiceCheck => "service_check",
         }
     }
 }

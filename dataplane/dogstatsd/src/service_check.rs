@@ -14,11 +14,6 @@ use veneur_metric::{Check, Status, Tags};
 
 use crate::{Refused, Skipped, field};
 
-/// Whether a line is a service check, well formed or not.
-pub fn begins(line: &[u8]) -> bool {
-    line.starts_with(b"_sc")
-}
-
 /// Parses one line, without its line end, and says how many fields were skipped.
 ///
 /// ```
