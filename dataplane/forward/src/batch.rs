@@ -121,3 +121,31 @@ impl Facts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use veneur_wire::metricpb;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_of_the_original_gets_no_event_and_no_check() {
+        let name = "a".to_owned();
+        let value = Some(Value::Counter(metricpb::CounterValue { value: 1 }));
+        let partial = Metric { name: name.clone(), value, ..Metric::default() };
+        let event = Metric { name: name.clone(), event: Some(Box::default()), ..Metric::default() };
+        let check = Metric { name, check: Some(Box::default()), pass_through: true, ..Metric::default() };
+        let mut batch = Batch::split([event, partial.clone(), check], Facts::default).remove(0);
+        assert_eq!(batch.keep_what_the_original_reads(), 2);
+        assert_eq!(batch.metrics, [partial]);
+    }
+
+    #[test]
+    fn the_text_of_an_event_counts_as_memory() {
+        let with = |text: String| {
+            let event = Some(Box::new(metricpb::Event { text, ..metricpb::Event::default() }));
+            Batch::split([Metric { event, ..Metric::default() }], Facts::default).remove(0).bytes()
+        };
+        assert!(with("x".repeat(1_000)) >= with(String::new()) + 1_000);
+    }
+}
