@@ -24,10 +24,13 @@
 //! ones).
 
 pub mod framing;
+pub mod event;
+mod field;
 mod line;
 mod number;
 mod plain;
 mod refused;
+pub mod service_check;
 mod tags;
 
 pub use line::{Skipped, parse_line};

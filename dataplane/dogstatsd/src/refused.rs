@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// Why a line, or one value of a line, is not a sample.
+/// Why a line, or one value of a line, is neither a sample nor an event nor a service check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Error)]
 pub enum Refused {
     /// No `|`.
@@ -23,23 +23,35 @@ pub enum Refused {
     /// The text after `@` is not above 0 and at most 1.
     #[error("the sample rate must be a number >0 and <=1")]
     BadRate,
-    /// More than one `@` or more than one `#` section.
-    #[error("there are multiple sample rates or multiple tag sections: keep one of each")]
+    /// A section that may stand once stands twice: `@`, `#`, or a field of an event or check.
+    #[error("there are multiple rates, tag sections or fields of one letter: keep one of each")]
     DuplicateSection,
     /// Not a finite decimal number.
     #[error("the value is not a finite decimal number")]
     BadNumber,
-    /// An event.
-    #[error("events (`_e{{`) are not supported yet: only metrics are")]
-    Event,
-    /// A service check.
-    #[error("service checks (`_sc`) are not supported yet: only metrics are")]
-    ServiceCheck,
+    /// An event does not begin with `_e{title length,text length}:`.
+    #[error("the event has no header: write _e{{title bytes,text bytes}}:title|text")]
+    BadEventHeader,
+    /// A length of an event is not a positive number, or not that of its title or text.
+    #[error("the lengths are not those of the event's title and text in bytes, or one of them is 0")]
+    BadEventLength,
+    /// A field of an event has a value that it cannot have.
+    #[error("a field of the event is wrong: d takes seconds, p normal or low, t a known alert type")]
+    BadEventField,
+    /// A service check does not begin with `_sc|name|status`.
+    #[error("the service check has no header: write _sc|name|status")]
+    BadCheckHeader,
+    /// The status of a service check is none of 0, 1, 2, 3.
+    #[error("the status is not known: use 0 (ok), 1 (warning), 2 (critical) or 3 (unknown)")]
+    BadCheckStatus,
+    /// A field of a service check has a value that it cannot have, or stands after the message.
+    #[error("a field of the service check is wrong: d is Unix seconds, and m comes last")]
+    BadCheckField,
 }
 
 impl Refused {
     /// Every reason, for registering counters.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::MissingPipe,
         Self::MissingColon,
         Self::EmptyName,
@@ -48,8 +60,12 @@ impl Refused {
         Self::BadRate,
         Self::DuplicateSection,
         Self::BadNumber,
-        Self::Event,
-        Self::ServiceCheck,
+        Self::BadEventHeader,
+        Self::BadEventLength,
+        Self::BadEventField,
+        Self::BadCheckHeader,
+        Self::BadCheckStatus,
+        Self::BadCheckField,
     ];
 
     /// The value of a metric's `reason` label.
@@ -63,8 +79,12 @@ impl Refused {
             Self::BadRate => "bad_rate",
             Self::DuplicateSection => "duplicate_section",
             Self::BadNumber => "bad_number",
-            Self::Event => "event",
-            Self::ServiceCheck => "service_check",
+            Self::BadEventHeader => "bad_event_header",
+            Self::BadEventLength => "bad_event_length",
+            Self::BadEventField => "bad_event_field",
+            Self::BadCheckHeader => "bad_check_header",
+            Self::BadCheckStatus => "bad_check_status",
+            Self::BadCheckField => "bad_check_field",
         }
     }
 }

@@ -93,7 +93,15 @@ fn in_memory(metric: &Metric) -> usize {
         Some(Value::Set(set)) => set.hyper_log_log.capacity(),
         Some(Value::Counter(_) | Value::Gauge(_)) | None => 0,
     };
-    size_of::<Metric>() + metric.name.capacity() + tags + value
+    let event = metric.event.as_ref().map_or(0, |event| {
+        let texts = [&event.text, &event.host, &event.aggregation_key, &event.source_type];
+        size_of_val(&**event) + texts.map(String::capacity).iter().sum::<usize>()
+    });
+    let check = metric
+        .check
+        .as_ref()
+        .map_or(0, |check| size_of_val(&**check) + check.host.capacity() + check.message.capacity());
+    size_of::<Metric>() + metric.name.capacity() + tags + value + event + check
 }
 
 impl Facts {
@@ -111,5 +119,33 @@ impl Facts {
             sender: text(SENDER).unwrap_or_default().to_owned(),
             sequence: text(SEQUENCE).and_then(|number| number.parse().ok()).unwrap_or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use veneur_wire::metricpb;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_of_the_original_gets_no_event_and_no_check() {
+        let name = "a".to_owned();
+        let value = Some(Value::Counter(metricpb::CounterValue { value: 1 }));
+        let partial = Metric { name: name.clone(), value, ..Metric::default() };
+        let event = Metric { name: name.clone(), event: Some(Box::default()), ..Metric::default() };
+        let check = Metric { name, check: Some(Box::default()), pass_through: true, ..Metric::default() };
+        let mut batch = Batch::split([event, partial.clone(), check], Facts::default).remove(0);
+        assert_eq!(batch.keep_what_the_original_reads(), 2);
+        assert_eq!(batch.metrics, [partial]);
+    }
+
+    #[test]
+    fn the_text_of_an_event_counts_as_memory() {
+        let with = |text: String| {
+            let event = Some(Box::new(metricpb::Event { text, ..metricpb::Event::default() }));
+            Batch::split([Metric { event, ..Metric::default() }], Facts::default).remove(0).bytes()
+        };
+        assert!(with("x".repeat(1_000)) >= with(String::new()) + 1_000);
     }
 }

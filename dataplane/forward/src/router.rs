@@ -219,7 +219,7 @@ struct Addressed {
     metric: Metric,
     key: Key,
     stamp: Stamp,
-    /// Whether it is a point: these go where all of their origin go.
+    /// Whether it is a point, event or check: these go where all of their origin go.
     finished: bool,
 }
 
@@ -234,7 +234,9 @@ fn address(mut metric: Metric, facts: &Facts, arrived: Stamp) -> Result<Addresse
             let key = Key::new(&context.name, context.kind.as_str(), context.tags.joined());
             Ok(Addressed { metric, key, stamp, finished: false })
         }
-        Item::Point(_, stamp) => Ok(Addressed { metric, key: Key::origin(&facts.sender), stamp, finished: true }),
+        Item::Point(_, stamp) | Item::Event(_, stamp) | Item::Check(_, stamp) => {
+            Ok(Addressed { metric, key: Key::origin(&facts.sender), stamp, finished: true })
+        }
     }
 }
 

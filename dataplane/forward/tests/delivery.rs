@@ -1,6 +1,7 @@
 //! Delivery between real peers on loopback: what was answered, what was not, and what there was no room for.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
@@ -13,9 +14,9 @@ use veneur_forward::{
     lane::{Lane, Limits},
     router::Router,
 };
-use veneur_metric::{Context, Kind, Partial, PartialValue, Scope, Stamp, Tags};
+use veneur_metric::{Check, Context, Kind, Partial, PartialValue, Scope, Stamp, Status, Tags};
 use veneur_ring::Member;
-use veneur_wire::{encode_partial, metricpb::Metric};
+use veneur_wire::{encode_check, encode_partial, metricpb::Metric};
 
 const LIMITS: Limits = Limits { max_bytes: 1024 * 1024, max_age: Duration::from_mins(1) };
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -192,6 +193,37 @@ async fn one_dead_member_does_not_delay_the_others() {
     router.drain(Duration::from_millis(200)).await;
     let ledger = account.snapshot();
     assert_eq!((ledger.held, ledger.unaccounted()), (0, 0), "{ledger:?}");
+}
+
+#[tokio::test]
+async fn events_and_checks_go_where_all_of_their_sender_goes() {
+    let (peers, account) = ([peer().await, peer().await], Arc::new(Account::default()));
+    let router = Router::new("proxy-0", Duration::from_secs(10), LIMITS, Arc::clone(&account));
+    let member = |(name, peer): (&str, &Peer)| Member { name: name.into(), address: peer.address.clone() };
+    router.change(0, ["a", "b"].into_iter().zip(&peers).map(member).collect());
+    let stamp = Stamp { boundary_ms: 1_700_000_000_000, interval_ms: 10_000 };
+    let check = |name: String| Check {
+        name: name.into(),
+        status: Status::Ok,
+        timestamp: None,
+        host: None,
+        message: None,
+        tags: Tags::new(["z", "a"]),
+    };
+    for pod in 0..20 {
+        let facts = Facts { sender: format!("pod-{pod}"), sequence: 3 };
+        let checks = (0..10).map(|n| encode_check(check(format!("check{n}")), stamp)).collect();
+        router.import(&facts, checks).expect("it is running");
+    }
+    until(&account, "all are through", |ledger| ledger.acknowledged == 200).await;
+    let of = |peer: &Peer| -> BTreeSet<String> {
+        let seen = peer.seen.0.lock().expect("not poisoned");
+        assert!(seen.iter().all(|(facts, metric)| facts.sequence == 3 && metric.check.is_some()), "as they were");
+        seen.iter().map(|(facts, _)| facts.sender.clone()).collect()
+    };
+    let senders = peers.each_ref().map(of);
+    assert_eq!(senders.iter().map(BTreeSet::len).sum::<usize>(), 20, "each sender at one member: {senders:?}");
+    assert!(senders.iter().all(|senders| !senders.is_empty()), "{senders:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Tags in canonical order.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// The tags of a context, sorted bytewise and joined with `,`, which no DogStatsD tag can contain.
 ///
@@ -29,6 +29,21 @@ impl Tags {
     pub fn extended(&self, more: &[String]) -> Self {
         let kept = self.iter().filter(|own| !more.iter().any(|tag| key(tag) == key(own)));
         Self::new(kept.chain(more.iter().map(String::as_str)))
+    }
+
+    /// At most one tag per key (the text before the first `:`): the last one given. What an event has, as the original
+    /// keeps its tags in a map.
+    pub fn unique<'a>(tags: impl IntoIterator<Item = &'a str>) -> Self {
+        let tags = tags.into_iter().flat_map(|tag| tag.split(',')).filter(|tag| !tag.is_empty());
+        let by_key: BTreeMap<&str, &str> = tags.map(|tag| (key(tag), tag)).collect();
+        Self::new(by_key.into_values())
+    }
+
+    /// These tags and `more`, at most one per key: where keys collide, the last of `more` wins. For events what
+    /// [`extended`](Self::extended) is for samples and checks.
+    #[must_use]
+    pub fn extended_unique(&self, more: &[String]) -> Self {
+        Self::unique(self.iter().chain(more.iter().map(String::as_str)))
     }
 
     /// The tags, in order.
@@ -71,6 +86,13 @@ mod tests {
         let tags = Tags::new(["env:dev", "foobar", "foo", "zone:a"]);
         let extended = tags.extended(&["env:prod".to_owned(), "foo:x".to_owned()]);
         assert_eq!(extended.joined(), "env:prod,foo:x,foobar,zone:a");
+    }
+
+    #[test]
+    fn an_event_keeps_the_last_tag_of_a_key() {
+        let tags = Tags::unique(["b", "a:1", "b:2", "a:", "", "c"]);
+        assert_eq!(tags.joined(), "a:,b:2,c");
+        assert_eq!(tags.extended_unique(&["c:3".to_owned(), "c:4".to_owned()]).joined(), "a:,b:2,c:4");
     }
 
     #[test]

@@ -1,30 +1,40 @@
-//! Datadog's v1 series API.
+//! Datadog's v1 API: series, events and service checks.
+
+mod body;
+mod rules;
 
 use std::fmt;
-use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
-use flate2::{Compression, write::ZlibEncoder};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{Request, Uri};
 use http_body_util::Full;
-use serde::Serialize;
 use thiserror::Error;
-use veneur_metric::{Point, PointKind};
+use veneur_metric::Point;
 
 use crate::http::{self as client, HttpClient};
-use crate::{Payload, SendError, Sink};
+use crate::{Encoded, Items, Part, Payload, SendError, Sink};
 
-/// Posts series, `POST {api_hostname}/api/v1/series?api_key=…`, as deflated JSON.
+pub use rules::PrefixTags;
+use rules::Rules;
+
+/// Most events or checks in one request: with 4 KiB each, still below the intake's 3.2 MB.
+const MOST_NOTICES: usize = 500;
+
+/// Posts JSON: deflated series to `{api_hostname}/api/v1/series`, deflated events to `/intake`, and service checks to
+/// `/api/v1/check_run`, each with `?api_key=…`. What there is none of is not posted.
 ///
 /// A count becomes a rate per second. The tags `host:x` and `device:x` become the series' host and device name and
-/// leave its tags; a series without a host tag has no host, so what a global computes keeps its identity when its
+/// leave its tags, and `host:x` is the host of a check too; a series without a host tag has no host, so what a global computes keeps its identity when its
 /// owner changes.
 pub struct DatadogSink {
     name: String,
     series: Uri,
+    events: Uri,
+    checks: Uri,
     flush_max_per_body: usize,
+    rules: Rules,
     client: HttpClient,
 }
 
@@ -39,6 +49,12 @@ pub struct DatadogSettings {
     pub flush_max_per_body: usize,
     /// Longest time for one request, from connecting to the end of the answer.
     pub timeout: Duration,
+    /// Tags that begin with one of these are left out; [`TagsExclude`](crate::TagsExclude) has them.
+    pub tags_exclude: Vec<String>,
+    /// Points and checks whose name begins with one of these are left out, and counted as `filtered`.
+    pub metric_name_prefix_drops: Vec<String>,
+    /// Tags that are left out of some points and checks only.
+    pub exclude_tags_prefix_by_prefix_metric: Vec<PrefixTags>,
 }
 
 /// Why settings do not make a sink.
@@ -65,18 +81,26 @@ pub enum DatadogError {
 impl DatadogSink {
     /// A sink with these settings. Connects when the first payload is sent.
     pub fn new(name: impl Into<String>, settings: DatadogSettings) -> Result<Self, DatadogError> {
-        let (sink, DatadogSettings { api_key, api_hostname, flush_max_per_body, timeout }) = (name.into(), settings);
+        let sink = name.into();
+        let DatadogSettings { api_key, api_hostname, flush_max_per_body, timeout, .. } = settings;
         if !api_key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
             return Err(DatadogError::Key { sink });
         }
-        let series: Result<Uri, _> =
-            format!("{}/api/v1/series?api_key={api_key}", api_hostname.trim_end_matches('/')).parse();
-        let series = series.ok().filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
-        let Some(series) = series else {
-            return Err(DatadogError::Hostname { sink, api_hostname });
+        let at = |path: &str| {
+            let uri: Option<Uri> =
+                format!("{}{path}?api_key={api_key}", api_hostname.trim_end_matches('/')).parse().ok();
+            let uri = uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
+            uri.ok_or_else(|| DatadogError::Hostname { sink: sink.clone(), api_hostname: api_hostname.clone() })
+        };
+        let (series, events, checks) = (at("/api/v1/series")?, at("/intake")?, at("/api/v1/check_run")?);
+        let rules = Rules {
+            tags_exclude: settings.tags_exclude,
+            metric_name_prefix_drops: settings.metric_name_prefix_drops,
+            exclude_tags_prefix_by_prefix_metric: settings.exclude_tags_prefix_by_prefix_metric,
         };
         let client = HttpClient::new(timeout, api_key);
-        Ok(Self { name: sink, series, flush_max_per_body: flush_max_per_body.max(1), client })
+        let flush_max_per_body = flush_max_per_body.max(1);
+        Ok(Self { name: sink, series, events, checks, flush_max_per_body, rules, client })
     }
 }
 
@@ -85,72 +109,39 @@ impl Sink for DatadogSink {
         &self.name
     }
 
-    fn encode(&self, points: &[Point]) -> Vec<Payload> {
-        // As few bodies as the limit allows, then of equal size: no straggler with three points.
-        let bodies = points.len().div_ceil(self.flush_max_per_body).max(1);
-        let chunks = points.chunks(points.len().div_ceil(bodies).max(1));
-        chunks.map(|chunk| Payload { points: chunk.len(), body: body(chunk) }).collect()
+    fn encode(&self, items: &Items) -> Encoded {
+        let Self { rules, flush_max_per_body, .. } = self;
+        let points: Vec<&Point> = items.points.iter().filter(|point| rules.keep(&point.name)).collect();
+        let checks: Vec<_> = items.checks.iter().filter(|check| rules.keep(&check.name)).collect();
+        let filtered = items.points.len() - points.len() + items.checks.len() - checks.len();
+        let events: Vec<_> = items.events.iter().collect();
+        let mut payloads = split(Part::Points, &points, *flush_max_per_body, |chunk| body::series(chunk, rules));
+        payloads.extend(split(Part::Events, &events, MOST_NOTICES, |chunk| body::events(chunk, rules)));
+        payloads.extend(split(Part::Checks, &checks, MOST_NOTICES, |chunk| body::checks(chunk, rules)));
+        Encoded { payloads, filtered }
     }
 
     async fn send(&self, payload: &Payload) -> Result<(), SendError> {
-        let request = Request::post(&self.series)
-            .header(CONTENT_TYPE, "application/json")
-            .header(CONTENT_ENCODING, "deflate")
-            .header(USER_AGENT, client::USER_AGENT)
-            .body(Full::new(payload.body.clone()))
-            .expect("a checked URL and constant headers");
+        let (uri, deflated) = match payload.part {
+            Part::Points => (&self.series, true),
+            Part::Events => (&self.events, true),
+            Part::Checks => (&self.checks, false),
+        };
+        let mut request =
+            Request::post(uri).header(CONTENT_TYPE, "application/json").header(USER_AGENT, client::USER_AGENT);
+        if deflated {
+            request = request.header(CONTENT_ENCODING, "deflate");
+        }
+        let request = request.body(Full::new(payload.body.clone())).expect("a checked URL and constant headers");
         self.client.send(request).await
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    series: Vec<Series<'a>>,
-}
-
-#[derive(Serialize)]
-struct Series<'a> {
-    metric: &'a str,
-    points: [(i64, f64); 1],
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tags: Vec<&'a str>,
-    r#type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    device_name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    interval: Option<u32>,
-}
-
-fn body(points: &[Point]) -> Bytes {
-    let json = serde_json::to_vec(&Body { series: points.iter().map(series).collect() })
-        .expect("text and numbers into memory cannot fail");
-    let mut deflated = ZlibEncoder::new(Vec::with_capacity(json.len() / 8), Compression::default());
-    deflated.write_all(&json).expect("memory takes all");
-    Bytes::from(deflated.finish().expect("memory takes all"))
-}
-
-fn series(point: &Point) -> Series<'_> {
-    let (r#type, value, interval) = match point.kind {
-        PointKind::Gauge => ("gauge", point.value, None),
-        PointKind::Count => {
-            // Whole seconds, as the API has it. Dividing by the same number it is told keeps rate · interval = count.
-            let seconds = u32::try_from((point.interval.as_millis() + 500) / 1_000).unwrap_or(u32::MAX).max(1);
-            ("rate", point.value / f64::from(seconds), Some(seconds))
-        }
-    };
-    let (mut tags, mut host, mut device_name) = (Vec::new(), None, None);
-    for tag in point.tags.iter() {
-        match tag.split_once(':') {
-            // Without a value they name nothing, and the intake refuses the whole request for them.
-            Some(("host" | "device", "")) => {}
-            Some(("host", name)) => host = Some(name),
-            Some(("device", name)) => device_name = Some(name),
-            _ => tags.push(tag),
-        }
-    }
-    Series { metric: &point.name, points: [(point.timestamp, value)], tags, r#type, host, device_name, interval }
+/// As few bodies as the limit allows, then of equal size: no straggler with three items.
+fn split<T>(part: Part, items: &[T], limit: usize, body: impl Fn(&[T]) -> Bytes) -> Vec<Payload> {
+    let bodies = items.len().div_ceil(limit).max(1);
+    let chunks = items.chunks(items.len().div_ceil(bodies).max(1));
+    chunks.map(|chunk| Payload { part, items: chunk.len(), body: body(chunk) }).collect()
 }
 
 impl Default for DatadogSettings {
@@ -160,6 +151,9 @@ impl Default for DatadogSettings {
             api_hostname: "https://api.datadoghq.com".to_owned(),
             flush_max_per_body: 25_000,
             timeout: Duration::from_secs(10),
+            tags_exclude: Vec::new(),
+            metric_name_prefix_drops: Vec::new(),
+            exclude_tags_prefix_by_prefix_metric: Vec::new(),
         }
     }
 }
@@ -171,6 +165,9 @@ impl fmt::Debug for DatadogSettings {
             .field("api_hostname", &self.api_hostname)
             .field("flush_max_per_body", &self.flush_max_per_body)
             .field("timeout", &self.timeout)
+            .field("tags_exclude", &self.tags_exclude)
+            .field("metric_name_prefix_drops", &self.metric_name_prefix_drops)
+            .field("exclude_tags_prefix_by_prefix_metric", &self.exclude_tags_prefix_by_prefix_metric)
             .finish()
     }
 }

@@ -1,14 +1,14 @@
-//! Points for people: one JSON object per line.
+//! Items for people: one JSON object per line.
 
 use bytes::Bytes;
 use serde::Serialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
-use veneur_metric::{Point, PointKind};
+use veneur_metric::{Check, Event, Point, PointKind};
 
-use crate::{Payload, SendError, Sink};
+use crate::{Encoded, Items, Part, Payload, SendError, Sink};
 
-/// Writes each point as one line of JSON.
+/// Writes each point, event and check as one line of JSON.
 #[derive(Debug)]
 pub struct DebugSink<W> {
     name: String,
@@ -16,13 +16,36 @@ pub struct DebugSink<W> {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct PointLine<'a> {
     timestamp: i64,
     name: &'a str,
     value: f64,
     r#type: &'static str,
     tags: Vec<&'a str>,
     interval_s: f64,
+}
+
+#[derive(Serialize)]
+struct EventLine<'a> {
+    timestamp: Option<i64>,
+    event: &'a str,
+    text: &'a str,
+    host: Option<&'a str>,
+    aggregation_key: Option<&'a str>,
+    priority: &'static str,
+    source_type: Option<&'a str>,
+    alert_type: &'static str,
+    tags: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct CheckLine<'a> {
+    timestamp: Option<i64>,
+    check: &'a str,
+    status: &'static str,
+    host: Option<&'a str>,
+    message: Option<&'a str>,
+    tags: Vec<&'a str>,
 }
 
 impl<W> DebugSink<W> {
@@ -37,24 +60,13 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Sink for DebugSink<W> {
         &self.name
     }
 
-    fn encode(&self, points: &[Point]) -> Vec<Payload> {
-        let mut body = Vec::with_capacity(points.len() * 128);
-        for point in points {
-            let line = Line {
-                timestamp: point.timestamp,
-                name: &point.name,
-                value: point.value,
-                r#type: match point.kind {
-                    PointKind::Count => "count",
-                    PointKind::Gauge => "gauge",
-                },
-                tags: point.tags.iter().collect(),
-                interval_s: point.interval.as_secs_f64(),
-            };
-            serde_json::to_writer(&mut body, &line).expect("text and numbers into memory cannot fail");
-            body.push(b'\n');
-        }
-        vec![Payload { points: points.len(), body: Bytes::from(body) }]
+    fn encode(&self, items: &Items) -> Encoded {
+        let payloads = [
+            lines(Part::Points, &items.points, point),
+            lines(Part::Events, &items.events, event),
+            lines(Part::Checks, &items.checks, check),
+        ];
+        payloads.into_iter().flatten().collect::<Vec<_>>().into()
     }
 
     async fn send(&self, payload: &Payload) -> Result<(), SendError> {
@@ -64,5 +76,53 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Sink for DebugSink<W> {
             output.flush().await
         };
         written.await.map_err(|error| SendError::Unavailable(error.to_string()))
+    }
+}
+
+fn lines<'a, T, L: Serialize>(part: Part, items: &'a [T], line: fn(&'a T) -> L) -> Option<Payload> {
+    let mut body = Vec::with_capacity(items.len() * 128);
+    for item in items {
+        serde_json::to_writer(&mut body, &line(item)).expect("text and numbers into memory cannot fail");
+        body.push(b'\n');
+    }
+    (!items.is_empty()).then(|| Payload { part, items: items.len(), body: Bytes::from(body) })
+}
+
+fn point(point: &Point) -> PointLine<'_> {
+    PointLine {
+        timestamp: point.timestamp,
+        name: &point.name,
+        value: point.value,
+        r#type: match point.kind {
+            PointKind::Count => "count",
+            PointKind::Gauge => "gauge",
+        },
+        tags: point.tags.iter().collect(),
+        interval_s: point.interval.as_secs_f64(),
+    }
+}
+
+fn event(event: &Event) -> EventLine<'_> {
+    EventLine {
+        timestamp: event.timestamp,
+        event: &event.title,
+        text: &event.text,
+        host: event.host.as_deref(),
+        aggregation_key: event.aggregation_key.as_deref(),
+        priority: event.priority.as_str(),
+        source_type: event.source_type.as_deref(),
+        alert_type: event.alert_type.as_str(),
+        tags: event.tags.iter().collect(),
+    }
+}
+
+fn check(check: &Check) -> CheckLine<'_> {
+    CheckLine {
+        timestamp: check.timestamp,
+        check: &check.name,
+        status: check.status.as_str(),
+        host: check.host.as_deref(),
+        message: check.message.as_deref(),
+        tags: check.tags.iter().collect(),
     }
 }

@@ -6,17 +6,16 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout_at};
-use veneur_metric::Point;
 
 use crate::queue::{Content, Entry, Queue};
-use crate::{Limits, SendError, Sink, SinkLedger};
+use crate::{Items, Limits, SendError, Sink, SinkLedger};
 
 /// Pause after the first failed attempt; doubles with each further one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// Longest pause between attempts.
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
 
-/// Delivers points to one sink, in order, one payload at a time.
+/// Delivers items to one sink, in order, one payload at a time.
 ///
 /// While the backend is away the oldest payload is tried again after 0.5 s, 1 s, 2 s … 10 s; what waits too long or
 /// needs too much memory is dropped and counted. Dropping a `Delivery` ends its task without an account: call
@@ -68,10 +67,11 @@ impl Delivery {
         &self.shared.name
     }
 
-    /// Takes over points. Never waits.
-    pub fn offer(&self, points: Vec<Point>) {
-        if !points.is_empty() {
-            self.shared.books().queue.offer(points, Instant::now());
+    /// Takes over points, events, checks, or [`Items`] of all of them. Never waits.
+    pub fn offer(&self, items: impl Into<Items>) {
+        let items = items.into();
+        if !items.is_empty() {
+            self.shared.books().queue.offer(items, Instant::now());
             self.shared.wake.notify_one();
         }
     }
@@ -109,11 +109,11 @@ async fn deliver<S: Sink>(sink: Arc<S>, shared: Arc<Shared>) {
     while let Some(entry) = shared.next().await {
         let since = entry.since;
         match entry.content {
-            Content::Points(points) => {
+            Content::Items(items) => {
                 let encoder = Arc::clone(&sink);
-                // A panicking encoder costs these points, which the queue counts as unencodable, not the task.
-                let payloads = spawn_blocking(move || encoder.encode(&points)).await.unwrap_or_default();
-                shared.books().queue.encoded(payloads, since);
+                // A panicking encoder costs these items, which the queue counts as unencodable, not the task.
+                let encoded = spawn_blocking(move || encoder.encode(&items)).await.unwrap_or_default();
+                shared.books().queue.encoded(encoded, since);
             }
             Content::Encoded(payload) => {
                 let outcome = sink.send(&payload).await;

@@ -4,20 +4,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use veneur_metric::Point;
 
-use crate::Payload;
+use crate::{Encoded, Items, Payload};
 
 /// Bounds of what may wait for one sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Most bytes held in memory; beyond, the oldest go first.
     pub max_bytes: usize,
-    /// Longest time points wait for a backend before they are of no use.
+    /// Longest time items wait for a backend before they are of no use.
     pub max_age: Duration,
 }
 
-/// Where the points offered to one sink are. One moment's truth: `produced = published + held + dropped`.
+/// Where the points, events and checks offered to one sink are. One moment's truth: `produced = published + held + dropped`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SinkLedger {
     /// Offered to the sink.
@@ -30,7 +29,7 @@ pub struct SinkLedger {
     pub dropped: BTreeMap<&'static str, u64>,
 }
 
-/// Why points did not reach a backend.
+/// Why points, events and checks did not reach a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
     /// More bytes waited than [`Limits::max_bytes`].
@@ -41,13 +40,16 @@ pub enum Reason {
     Rejected,
     /// The sink has no form for them.
     Unencodable,
+    /// The configuration says that this sink leaves them out.
+    Filtered,
     /// The process ended first.
     Shutdown,
 }
 
 impl Reason {
     /// Every reason, for registering counters.
-    pub const ALL: [Self; 5] = [Self::QueueFull, Self::Expired, Self::Rejected, Self::Unencodable, Self::Shutdown];
+    pub const ALL: [Self; 6] =
+        [Self::QueueFull, Self::Expired, Self::Rejected, Self::Unencodable, Self::Filtered, Self::Shutdown];
 
     /// The value of a metric's `reason` label.
     pub fn as_str(self) -> &'static str {
@@ -56,12 +58,13 @@ impl Reason {
             Self::Expired => "expired",
             Self::Rejected => "rejected",
             Self::Unencodable => "unencodable",
+            Self::Filtered => "filtered",
             Self::Shutdown => "shutdown",
         }
     }
 }
 
-/// Points offered within this time may share a request.
+/// Items offered within this time may share a request.
 const COALESCE: Duration = Duration::from_secs(1);
 
 /// First in, first out, bounded. At most one entry is out, with the worker; it counts as held, and for the bytes.
@@ -87,13 +90,13 @@ pub(crate) struct Entry {
 
 #[derive(Debug)]
 pub(crate) enum Content {
-    Points(Vec<Point>),
+    Items(Items),
     Encoded(Payload),
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Size {
-    points: u64,
+    items: u64,
     bytes: usize,
 }
 
@@ -111,9 +114,9 @@ impl Queue {
         }
     }
 
-    pub(crate) fn offer(&mut self, points: Vec<Point>, now: Instant) {
-        let entry = Entry::new(now, Content::Points(points));
-        self.produced += entry.size.points;
+    pub(crate) fn offer(&mut self, items: Items, now: Instant) {
+        let entry = Entry::new(now, Content::Items(items));
+        self.produced += entry.size.items;
         if self.closed {
             self.count(Reason::Shutdown, entry.size);
             return;
@@ -126,14 +129,14 @@ impl Queue {
 
     /// The oldest entry, for the worker. What becomes of it has to be told by one of the next four.
     ///
-    /// Points offered in quick succession come as one: many small requests would take longer than a large one.
+    /// Items offered in quick succession come as one: many small requests would take longer than a large one.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Entry> {
         self.expire(now);
         let mut entry = self.waiting.pop_front()?;
-        if let Content::Points(points) = &mut entry.content {
-            let soon = |other: &mut Entry| other.since.duration_since(entry.since) <= COALESCE && other.is_points();
-            while let Some(Entry { content: Content::Points(more), size, .. }) = self.waiting.pop_front_if(soon) {
-                points.extend(more);
+        if let Content::Items(items) = &mut entry.content {
+            let soon = |other: &mut Entry| other.since.duration_since(entry.since) <= COALESCE && other.is_items();
+            while let Some(Entry { content: Content::Items(more), size, .. }) = self.waiting.pop_front_if(soon) {
+                items.extend(more);
                 entry.size.add(size);
             }
         }
@@ -142,7 +145,7 @@ impl Queue {
     }
 
     pub(crate) fn published(&mut self) {
-        self.published += self.settle().points;
+        self.published += self.settle().items;
     }
 
     pub(crate) fn rejected(&mut self) {
@@ -158,16 +161,19 @@ impl Queue {
         self.shrink();
     }
 
-    /// The points that are out became these payloads, which take their place.
-    pub(crate) fn encoded(&mut self, payloads: Vec<Payload>, since: Instant) {
+    /// The items that are out became these payloads, which take their place.
+    pub(crate) fn encoded(&mut self, encoded: Encoded, since: Instant) {
+        let Encoded { payloads, filtered } = encoded;
         let mut uncarried = self.settle();
         for payload in payloads.into_iter().rev() {
             let entry = Entry::new(since, Content::Encoded(payload));
-            uncarried.points = uncarried.points.saturating_sub(entry.size.points);
+            uncarried.items = uncarried.items.saturating_sub(entry.size.items);
             self.held.add(entry.size);
             self.waiting.push_front(entry);
         }
-        self.count(Reason::Unencodable, uncarried);
+        let filtered = uncarried.items.min(filtered as u64);
+        self.count(Reason::Filtered, Size { items: filtered, bytes: 0 });
+        self.count(Reason::Unencodable, Size { items: uncarried.items - filtered, bytes: 0 });
         self.shrink();
     }
 
@@ -185,7 +191,7 @@ impl Queue {
         SinkLedger {
             produced: self.produced,
             published: self.published,
-            held: self.held.points,
+            held: self.held.items,
             dropped: Reason::ALL.map(dropped).into(),
         }
     }
@@ -214,35 +220,32 @@ impl Queue {
     }
 
     fn count(&mut self, reason: Reason, lost: Size) {
-        *self.dropped.entry(reason).or_default() += lost.points;
+        *self.dropped.entry(reason).or_default() += lost.items;
     }
 }
 
 impl Entry {
     pub(crate) fn new(since: Instant, content: Content) -> Self {
         let size = match &content {
-            Content::Encoded(payload) => Size { points: payload.points as u64, bytes: payload.body.len() },
-            Content::Points(points) => {
-                let texts: usize = points.iter().map(|point| point.name.len() + point.tags.joined().len()).sum();
-                Size { points: points.len() as u64, bytes: texts + size_of_val(points.as_slice()) }
-            }
+            Content::Encoded(payload) => Size { items: payload.items as u64, bytes: payload.body.len() },
+            Content::Items(items) => Size { items: items.len() as u64, bytes: items.bytes() },
         };
         Self { since, content, size }
     }
 
-    fn is_points(&self) -> bool {
-        matches!(self.content, Content::Points(_))
+    fn is_items(&self) -> bool {
+        matches!(self.content, Content::Items(_))
     }
 }
 
 impl Size {
     fn add(&mut self, other: Self) {
-        self.points += other.points;
+        self.items += other.items;
         self.bytes += other.bytes;
     }
 
     fn remove(&mut self, other: Self) {
-        self.points -= other.points;
+        self.items -= other.items;
         self.bytes -= other.bytes;
     }
 }

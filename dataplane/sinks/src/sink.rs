@@ -2,28 +2,55 @@
 
 use bytes::Bytes;
 use thiserror::Error;
-use veneur_metric::Point;
+
+use crate::Items;
 
 /// One backend.
 pub trait Sink: Send + Sync + 'static {
     /// The configured name: unique, labels the sink in metrics and logs.
     fn name(&self) -> &str;
 
-    /// Points as the backend reads them, in as many payloads as its limits ask for. Pure; may take long, and is called
-    /// where blocking is allowed.
-    fn encode(&self, points: &[Point]) -> Vec<Payload>;
+    /// Items as the backend reads them, in as many payloads as its limits ask for. What is in no payload and was not
+    /// filtered is counted as `unencodable`. Pure; may take long, and is called where blocking is allowed.
+    fn encode(&self, items: &Items) -> Encoded;
 
     /// One attempt to hand over a payload. Returns within a time of its own.
     fn send(&self, payload: &Payload) -> impl Future<Output = Result<(), SendError>> + Send;
 }
 
+/// What items became.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// To be sent, in order.
+    pub payloads: Vec<Payload>,
+    /// How many items the configuration of this sink leaves out.
+    pub filtered: usize,
+}
+
 /// A request's body and what it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
-    /// How many points the body carries.
-    pub points: usize,
+    /// What it carries, for sinks that send each to another place.
+    pub part: Part,
+    /// How many items the body carries.
+    pub items: usize,
     /// Encoded and compressed.
     pub body: Bytes,
+}
+
+/// The three sorts of items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Part {
+    Points,
+    Events,
+    Checks,
+}
+
+impl From<Vec<Payload>> for Encoded {
+    fn from(payloads: Vec<Payload>) -> Self {
+        Self { payloads, filtered: 0 }
+    }
 }
 
 /// Why a payload was not taken. The text never contains a secret.

@@ -5,11 +5,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::time::{Instant, advance, sleep, timeout};
-use veneur_metric::{Point, PointKind, Tags};
-use veneur_sinks::{Delivery, Limits, Payload, SendError, Sink, SinkLedger};
+use veneur_metric::{Check, Point, PointKind, Status, Tags};
+use veneur_sinks::{BlackholeSink, Delivery, Encoded, Items, Limits, Part, Payload, SendError, Sink, SinkLedger};
 
 /// What the backend does to one attempt; after the script it takes everything.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,11 +35,13 @@ impl Sink for Scripted {
         "scripted"
     }
 
-    fn encode(&self, points: &[Point]) -> Vec<Payload> {
+    fn encode(&self, items: &Items) -> Encoded {
+        let points = &items.points;
         assert!(!points.iter().any(|point| &*point.name == "poison"), "an encoder's bug");
         let chunks = points.chunks(self.per_payload);
         let body = |points: &[Point]| points.iter().map(|point| &*point.name).collect::<Vec<_>>().join("\n");
-        chunks.map(|points| Payload { points: points.len(), body: Bytes::from(body(points)) }).collect()
+        let payload = |points: &[Point]| Payload { part: Part::Points, items: points.len(), body: body(points).into() };
+        chunks.map(payload).collect::<Vec<_>>().into()
     }
 
     async fn send(&self, payload: &Payload) -> Result<(), SendError> {
@@ -162,6 +163,29 @@ async fn a_panicking_encoder_costs_its_points_only() {
     delivery.offer(points(0..2));
     let ledger = settled(&delivery).await;
     assert_eq!((ledger.published, ledger.dropped["unencodable"]), (2, 1));
+}
+
+fn check(name: &str) -> Check {
+    let (name, message) = (name.into(), Some("fine".into()));
+    Check { name, status: Status::Ok, timestamp: Some(0), host: None, message, tags: Tags::none() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_sink_has_no_form_for_is_counted_and_harms_nothing_else() {
+    let (delivery, backend) = delivery(&[], ROOMY);
+    delivery.offer(Items { points: points(0..2), checks: vec![check("db"); 3], ..Items::default() });
+    let ledger = settled(&delivery).await;
+    assert_eq!((ledger.produced, ledger.published, ledger.dropped["unencodable"]), (5, 2, 3));
+    assert_eq!(*backend.taken.lock().unwrap(), ["0", "1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blackhole_publishes_everything() {
+    let delivery = Delivery::new(BlackholeSink::new("hole"), ROOMY);
+    delivery.offer(points(0..4));
+    delivery.offer(vec![check("db")]);
+    let ledger = delivery.drain(Instant::now() + Duration::from_secs(5)).await;
+    assert_eq!((ledger.produced, ledger.published), (5, 5));
 }
 
 #[derive(Debug, Clone)]

@@ -77,7 +77,7 @@ fn points(count: usize) -> Vec<Point> {
 
 async fn send(url: &str) -> Result<(), SendError> {
     let sink = datadog(url);
-    sink.send(&sink.encode(&points(1))[0]).await
+    sink.send(&sink.encode(&points(1).into()).payloads[0]).await
 }
 
 #[tokio::test]

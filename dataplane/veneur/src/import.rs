@@ -1,4 +1,4 @@
-//! What a global does with imports: partials into their interval's table, finished points to the sinks.
+//! What a global does with imports: partials into their interval's table, what is finished to the sinks.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use veneur_forward::{
     Facts,
     import::{Importer, Stopping},
 };
-use veneur_metric::{Partial, Point};
+use veneur_sinks::Items;
 use veneur_wire::{Item, decode, metricpb::Metric};
 
 use crate::{clock, output::Output};
@@ -42,12 +42,14 @@ impl Importer for Merger {
     fn import(&self, _facts: &Facts, metrics: Vec<Metric>) -> Result<(), Stopping> {
         let imported = metrics.len() as u64;
         let mut refused: HashMap<&'static str, u64> = HashMap::new();
-        let (mut partials, mut points): (Vec<Partial>, Vec<Point>) = (Vec::new(), Vec::new());
+        let (mut partials, mut items) = (Vec::new(), Items::default());
         // Decoding is the long part, and needs no lock.
         for metric in &metrics {
             match decode(metric) {
                 Ok(Item::Partial(partial)) => partials.push(partial),
-                Ok(Item::Point(point, _)) => points.push(point),
+                Ok(Item::Point(point, _)) => items.points.push(point),
+                Ok(Item::Event(event, _)) => items.events.push(event),
+                Ok(Item::Check(check, _)) => items.checks.push(check),
                 Err(reason) => *refused.entry(reason.reason()).or_default() += 1,
             }
         }
@@ -55,7 +57,7 @@ impl Importer for Merger {
 
         let now_ms = clock::now_ms();
         let (mut merged, mut late, mut skewed) = (0, 0, 0);
-        // Held until the points are offered too: what this answers OK is published before the process ends.
+        // Held until the sinks are offered the rest too: what this answers OK is published before the process ends.
         let mut open = lock(&self.open);
         if open.closed {
             return Err(Stopping);
@@ -71,11 +73,12 @@ impl Importer for Merger {
                 Err(_) => *refused.entry("type_mismatch").or_default() += 1,
             }
         }
-        let nowhere = if self.output.sinks.is_empty() { points.len() as u64 } else { 0 };
+        let finished = items.len() as u64;
+        let nowhere = if self.output.sinks.is_empty() { finished } else { 0 };
         self.output.account.record(|ledger| {
             ledger.imported += imported;
-            // A point that the sinks take over is theirs to account for from here on.
-            ledger.merged += merged + points.len() as u64 - nowhere;
+            // What the sinks take over is theirs to account for from here on.
+            ledger.merged += merged + finished - nowhere;
             ledger.late += late;
             ledger.skewed += skewed;
             ledger.drop_new("no_sink", nowhere);
@@ -83,7 +86,7 @@ impl Importer for Merger {
                 ledger.drop_new(reason, count);
             }
         });
-        self.output.publish(&points);
+        self.output.sinks.iter().for_each(|sink| sink.offer(items.clone()));
         Ok(())
     }
 }

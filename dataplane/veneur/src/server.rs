@@ -228,6 +228,7 @@ fn delivery(sink: &veneur_config::Sink, config: &Server) -> anyhow::Result<Deliv
                 api_hostname: datadog.api_hostname.clone(),
                 flush_max_per_body: datadog.flush_max_per_body,
                 timeout: SINK_TIMEOUT,
+                ..DatadogSettings::default()
             };
             Delivery::new(DatadogSink::new(&sink.name, settings)?, limits)
         }

@@ -1,10 +1,13 @@
 //! Messages to values, or a reason.
 
-use veneur_metric::{Context, Kind, Partial, PartialValue, Point, PointKind, Scope, Stamp, Tags};
+use veneur_metric::{
+    AlertType, Check, Context, Event, Kind, Partial, PartialValue, Point, PointKind, Priority, Scope, Stamp, Status,
+    Tags,
+};
 use veneur_sketch::{Centroid, DigestError, HllError, HyperLogLog, TDigest};
 
 use crate::{
-    metricpb::{self, Metric, metric::Value},
+    metricpb::{self, Metric, check, event, metric::Value},
     tdigest::MergingDigestData,
 };
 
@@ -21,6 +24,10 @@ pub enum Item {
     Partial(Partial),
     /// A finished point of its sender, and the interval it was flushed in.
     Point(Point, Stamp),
+    /// An event, and the interval it was read in.
+    Event(Event, Stamp),
+    /// The outcome of a service check, and the interval it was read in.
+    Check(Check, Stamp),
 }
 
 /// Why a message carries nothing usable. It is refused alone; its neighbours are not touched.
@@ -47,9 +54,12 @@ pub enum Refused {
     /// A stamp that names no interval.
     #[error("the stamp {0} ms + {1} ms names no interval")]
     BadStamp(u64, u64),
-    /// A finished point without a stamp or time.
-    #[error("a pass-through point needs a stamp and a timestamp")]
+    /// A finished point without a stamp or time, or an event or check without a stamp.
+    #[error("what is passed through needs a stamp, and a point a timestamp too")]
     Unstamped,
+    /// More than one of value, event and check; or an event or check that is not marked to be passed through.
+    #[error("a metric carries one thing, and an event or check is passed through")]
+    Ambiguous,
     /// The digest contradicts itself.
     #[error("digest refused")]
     Digest(#[from] DigestError),
@@ -66,7 +76,7 @@ impl Refused {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NoName | Self::NoValue => "incomplete",
-            Self::UnknownEnum(..) | Self::TypeMismatch(_) => "type_mismatch",
+            Self::UnknownEnum(..) | Self::TypeMismatch(_) | Self::Ambiguous => "type_mismatch",
             Self::LocalScope => "local_scope",
             Self::NotFinite => "not_finite",
             Self::BadStamp(..) | Self::Unstamped => "bad_stamp",
@@ -86,6 +96,9 @@ pub fn decode(metric: &Metric) -> Result<Item, Refused> {
     let stamp = metric.stamp.as_ref().map(stamp).transpose()?;
     let tags = Tags::new(metric.tags.iter().map(String::as_str));
     let name = metric.name.as_str().into();
+    if metric.event.is_some() || metric.check.is_some() {
+        return notice(metric, tags, stamp);
+    }
     let value = metric.value.as_ref().ok_or(Refused::NoValue)?;
 
     if metric.pass_through {
@@ -117,6 +130,38 @@ pub fn decode(metric: &Metric) -> Result<Item, Refused> {
         _ => return Err(Refused::TypeMismatch(kind)),
     };
     Ok(Item::Partial(Partial { context: Context { name, tags, kind, scope }, value, stamp }))
+}
+
+/// An event or a check.
+fn notice(metric: &Metric, tags: Tags, stamp: Option<Stamp>) -> Result<Item, Refused> {
+    let name = metric.name.as_str().into();
+    let some = |text: &str| (!text.is_empty()).then(|| text.into());
+    if !metric.pass_through || metric.value.is_some() {
+        return Err(Refused::Ambiguous);
+    }
+    let stamp = stamp.ok_or(Refused::Unstamped)?;
+    match (&metric.event, &metric.check) {
+        (Some(event), None) => {
+            let event = Event {
+                title: name,
+                text: event.text.as_str().into(),
+                timestamp: event.timestamp,
+                host: some(&event.host),
+                aggregation_key: some(&event.aggregation_key),
+                priority: priority(event.priority)?,
+                source_type: some(&event.source_type),
+                alert_type: alert_type(event.alert_type)?,
+                tags,
+            };
+            Ok(Item::Event(event, stamp))
+        }
+        (None, Some(check)) => {
+            let status = status(check.status)?;
+            let (host, message) = (some(&check.host), some(&check.message));
+            Ok(Item::Check(Check { name, status, timestamp: check.timestamp, host, message, tags }, stamp))
+        }
+        _ => Err(Refused::Ambiguous),
+    }
 }
 
 fn digest(data: &MergingDigestData) -> Result<TDigest, Refused> {
@@ -164,5 +209,30 @@ fn scope(number: i32) -> Result<Scope, Refused> {
         metricpb::Scope::Mixed => Scope::Mixed,
         metricpb::Scope::Local => Scope::Local,
         metricpb::Scope::Global => Scope::Global,
+    })
+}
+
+fn priority(number: i32) -> Result<Priority, Refused> {
+    Ok(match event::Priority::try_from(number).map_err(|_| Refused::UnknownEnum("priority", number))? {
+        event::Priority::Normal => Priority::Normal,
+        event::Priority::Low => Priority::Low,
+    })
+}
+
+fn alert_type(number: i32) -> Result<AlertType, Refused> {
+    Ok(match event::AlertType::try_from(number).map_err(|_| Refused::UnknownEnum("alert type", number))? {
+        event::AlertType::Info => AlertType::Info,
+        event::AlertType::Error => AlertType::Error,
+        event::AlertType::Warning => AlertType::Warning,
+        event::AlertType::Success => AlertType::Success,
+    })
+}
+
+fn status(number: i32) -> Result<Status, Refused> {
+    Ok(match check::Status::try_from(number).map_err(|_| Refused::UnknownEnum("status", number))? {
+        check::Status::Ok => Status::Ok,
+        check::Status::Warning => Status::Warning,
+        check::Status::Critical => Status::Critical,
+        check::Status::Unknown => Status::Unknown,
     })
 }

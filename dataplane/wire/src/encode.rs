@@ -1,11 +1,14 @@
 //! Values to messages.
 
-use veneur_metric::{Context, Kind, Partial, PartialValue, Point, PointKind, Scope, Stamp};
+use veneur_metric::{
+    AlertType, Check, Context, Event, Kind, Partial, PartialValue, Point, PointKind, Priority, Scope, Stamp, Status,
+    Tags,
+};
 use veneur_sketch::{HyperLogLog, TDigest};
 
 use crate::{
     metricpb,
-    metricpb::{CounterValue, GaugeValue, HistogramValue, Metric, SetValue, metric::Value},
+    metricpb::{CounterValue, GaugeValue, HistogramValue, Metric, SetValue, check, event, metric::Value},
     tdigest,
 };
 
@@ -51,8 +54,67 @@ pub fn encode_point(point: Point, stamp: Stamp) -> Metric {
         timestamp,
         stamp: Some(wire_stamp(stamp)),
         pass_through: true,
-        saturated_registers: Vec::new(),
+        ..Metric::default()
     }
+}
+
+/// The message of an event. `stamp` is the interval it was read in, which decides its route.
+pub fn encode_event(event: Event, stamp: Stamp) -> Metric {
+    let Event { title, text, timestamp, host, aggregation_key, priority, source_type, alert_type, tags } = event;
+    let event = metricpb::Event {
+        text: text.into(),
+        timestamp,
+        host: text_or_empty(host),
+        aggregation_key: text_or_empty(aggregation_key),
+        priority: match priority {
+            Priority::Normal => event::Priority::Normal,
+            Priority::Low => event::Priority::Low,
+        }
+        .into(),
+        source_type: text_or_empty(source_type),
+        alert_type: match alert_type {
+            AlertType::Error => event::AlertType::Error,
+            AlertType::Warning => event::AlertType::Warning,
+            AlertType::Info => event::AlertType::Info,
+            AlertType::Success => event::AlertType::Success,
+        }
+        .into(),
+    };
+    Metric { event: Some(Box::new(event)), ..notice(title, &tags, stamp) }
+}
+
+/// The message of a service check's outcome. `stamp` is the interval it was read in, which decides its route.
+pub fn encode_check(check: Check, stamp: Stamp) -> Metric {
+    let Check { name, status, timestamp, host, message, tags } = check;
+    let check = metricpb::Check {
+        status: match status {
+            Status::Ok => check::Status::Ok,
+            Status::Warning => check::Status::Warning,
+            Status::Critical => check::Status::Critical,
+            Status::Unknown => check::Status::Unknown,
+        }
+        .into(),
+        timestamp,
+        host: text_or_empty(host),
+        message: text_or_empty(message),
+    };
+    Metric { check: Some(Box::new(check)), ..notice(name, &tags, stamp) }
+}
+
+/// What passes through without being a number: an old peer finds no value, and a local scope, and takes nothing.
+fn notice(name: Box<str>, tags: &Tags, stamp: Stamp) -> Metric {
+    Metric {
+        name: name.into(),
+        tags: tags.iter().map(str::to_owned).collect(),
+        scope: metricpb::Scope::Local.into(),
+        stamp: Some(wire_stamp(stamp)),
+        pass_through: true,
+        ..Metric::default()
+    }
+}
+
+fn text_or_empty(text: Option<Box<str>>) -> String {
+    text.map(String::from).unwrap_or_default()
 }
 
 /// A counter for the original's field, rounded; what rounding loses travels whole in the extension field.

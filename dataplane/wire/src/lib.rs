@@ -1,4 +1,4 @@
-//! Partials and points to bytes and back: the original's protobuf and our extension fields.
+//! Partials, points, events and checks to bytes and back: the original's protobuf and our extension fields.
 //!
 //! One message, [`metricpb::Metric`], carries everything. Fields below 100 are the original's, so that its instances
 //! read what they can; from 100 on they are ours and an old peer skips them. `proto/` is the truth, `gen/` is generated
@@ -25,5 +25,5 @@ mod generated {
 }
 
 pub use decode::{Item, Refused, decode};
-pub use encode::{encode_partial, encode_point};
+pub use encode::{encode_check, encode_event, encode_partial, encode_point};
 pub use generated::{forwardrpc, metricpb, tdigest};

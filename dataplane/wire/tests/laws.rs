@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use prost::Message as _;
-use veneur_metric::{Context, Kind, Partial, PartialValue, Point, PointKind, Scope, Stamp, Tags};
+use veneur_metric::{
+    AlertType, Check, Context, Event, Kind, Partial, PartialValue, Point, PointKind, Priority, Scope, Stamp, Status,
+    Tags,
+};
 use veneur_sketch::{HyperLogLog, TDigest};
 use veneur_wire::{
-    Item, decode, encode_partial, encode_point,
+    Item, decode, encode_check, encode_event, encode_partial, encode_point,
     metricpb::{self, CounterValue, GaugeValue, HistogramValue, Metric, SetValue, metric::Value as Wire},
     tdigest,
 };
@@ -91,13 +94,49 @@ proptest! {
     }
 
     #[test]
+    fn decoding_an_encoded_event_or_check_gives_it_back(
+        (name, text) in (".{1,20}", ".{0,40}"),
+        optional in prop::collection::vec(prop::option::of(".{1,9}"), 4),
+        timestamp in prop::option::of(any::<i64>()),
+        (priority, alert_type, status) in (0..2_usize, 0..4_usize, 0..4_usize),
+        tags in prop::collection::vec("[a-z]{1,5}:[a-z]{0,5}", 0..5),
+        stamp in stamp(),
+    ) {
+        let tags = Tags::new(tags.iter().map(String::as_str));
+        let optional: Vec<Option<Box<str>>> = optional.into_iter().map(|text| text.map(Box::from)).collect();
+        let [host, aggregation_key, source_type, message] = optional.try_into().expect("four of them");
+        let event = Event {
+            title: name.clone().into(),
+            text: text.into(),
+            timestamp,
+            host: host.clone(),
+            aggregation_key,
+            priority: Priority::ALL[priority],
+            source_type,
+            alert_type: AlertType::ALL[alert_type],
+            tags: tags.clone(),
+        };
+        let check = Check { name: name.into(), status: Status::ALL[status], timestamp, host, message, tags };
+        let over_the_wire = |sent: Metric| {
+            decode(&Metric::decode(sent.encode_to_vec().as_slice()).expect("our own bytes")).expect("our own message")
+        };
+        let Item::Event(back, when) = over_the_wire(encode_event(event.clone(), stamp)) else { panic!("an event") };
+        prop_assert_eq!((back, when), (event, stamp));
+        let Item::Check(back, when) = over_the_wire(encode_check(check.clone(), stamp)) else { panic!("a check") };
+        prop_assert_eq!((back, when), (check, stamp));
+    }
+
+    #[test]
     fn decoding_is_total(bytes in prop::collection::vec(any::<u8>(), 0..200), metric in metric()) {
         if let Ok(message) = Metric::decode(bytes.as_slice()) {
             drop(decode(&message));
         }
         // What is accepted is sound: it can be encoded, and read again.
-        if let Ok(Item::Partial(partial)) = decode(&metric) {
-            prop_assert!(decode(&encode_partial(partial)).is_ok());
+        match decode(&metric) {
+            Ok(Item::Partial(partial)) => prop_assert!(decode(&encode_partial(partial)).is_ok()),
+            Ok(Item::Event(event, stamp)) => prop_assert!(decode(&encode_event(event, stamp)).is_ok()),
+            Ok(Item::Check(check, stamp)) => prop_assert!(decode(&encode_check(check, stamp)).is_ok()),
+            Ok(Item::Point(..)) | Err(_) => {}
         }
     }
 }
@@ -158,7 +197,24 @@ fn metric() -> impl Strategy<Value = Metric> {
                 stamp: stamp.map(|(boundary_ms, interval_ms)| metricpb::Stamp { boundary_ms, interval_ms }),
                 pass_through,
                 saturated_registers,
+                ..Metric::default()
             }
+        })
+        .prop_flat_map(|metric| (Just(metric), (0..20_u8, -1..5_i32, -1..5_i32)))
+        .prop_map(|(mut metric, (which, number, other))| {
+            // Rarely an event or a check, and more rarely one that fits.
+            if which < 2 {
+                metric.value = metric.value.filter(|_| number < 0);
+                metric.pass_through = other >= 0;
+            }
+            if which == 0 {
+                let event = metricpb::Event { priority: number, alert_type: other, ..Default::default() };
+                metric.event = Some(Box::new(event));
+            }
+            if which == 1 || number == 4 {
+                metric.check = Some(Box::new(metricpb::Check { status: number, ..Default::default() }));
+            }
+            metric
         })
 }
 

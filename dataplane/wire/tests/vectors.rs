@@ -1,9 +1,11 @@
 //! Messages that the original's instances send, byte for byte.
 
 use prost::Message as _;
-use veneur_metric::{Context, Kind, Partial, PartialValue, Scope, Tags};
+use veneur_metric::{
+    AlertType, Check, Context, Event, Kind, Partial, PartialValue, Priority, Scope, Stamp, Status, Tags,
+};
 use veneur_sketch::{HyperLogLog, TDigest};
-use veneur_wire::{Item, decode, encode_partial, metricpb::Metric};
+use veneur_wire::{Item, decode, encode_check, encode_event, encode_partial, metricpb::Metric};
 
 fn partial(name: &str, kind: Kind, scope: Scope, value: PartialValue) -> Partial {
     Partial { context: Context { name: name.into(), tags: Tags::none(), kind, scope }, value, stamp: None }
@@ -59,6 +61,39 @@ fn partials_are_the_originals_bytes() {
 }
 
 #[test]
+fn events_and_checks_have_golden_bytes_that_an_old_peer_finds_no_value_in() {
+    let stamp = Stamp { boundary_ms: 20_000, interval_ms: 10_000 };
+    let event = Event {
+        title: "deploy".into(),
+        text: "of api".into(),
+        timestamp: Some(7),
+        host: Some("h".into()),
+        aggregation_key: Some("k".into()),
+        priority: Priority::Low,
+        source_type: Some("s".into()),
+        alert_type: AlertType::Success,
+        tags: Tags::new(["a:1"]),
+    };
+    let check = Check {
+        name: "db".into(),
+        status: Status::Critical,
+        timestamp: Some(7),
+        host: Some("h".into()),
+        message: Some("gone".into()),
+        tags: Tags::new(["a:1"]),
+    };
+    let metrics = [encode_event(event, stamp), encode_check(check, stamp)];
+    assert!(metrics.iter().all(|metric| metric.value.is_none() && metric.pass_through && metric.scope == 1));
+    assert_eq!(
+        metrics.map(|metric| hex(&metric.encode_to_vec())),
+        [
+            "0a066465706c6f791203613a314801b2060708a09c0110904eb80601f206170a066f662061706910071a016822016b28013201733803",
+            "0a0264621203613a314801b2060708a09c0110904eb80601fa060d080210071a01682204676f6e65",
+        ]
+    );
+}
+
+#[test]
 fn an_integer_counter_needs_no_extension_and_a_fraction_does() {
     let encode = |total| encode_partial(partial("a", Kind::Counter, Scope::Global, PartialValue::Counter(total)));
     assert_eq!(encode(3.0).exact_counter, None);
@@ -82,6 +117,15 @@ fn what_contradicts_itself_is_refused_with_a_reason() {
     assert_eq!(refused(|metric| metric.scope = 1), "local_scope");
     assert_eq!(refused(|metric| metric.stamp = Some(veneur_wire::metricpb::Stamp::default())), "bad_stamp");
     assert_eq!(refused(|metric| metric.pass_through = true), "bad_stamp");
+    assert_eq!(refused(|metric| metric.event = Some(Box::default())), "type_mismatch");
+    let (unmarked, unstamped) = (
+        |metric: &mut Metric| (metric.value, metric.check) = (None, Some(Box::default())),
+        |metric: &mut Metric| {
+            (metric.value, metric.check, metric.pass_through) = (None, Some(Box::default()), true);
+        },
+    );
+    assert_eq!(refused(unmarked), "type_mismatch");
+    assert_eq!(refused(unstamped), "bad_stamp");
     let nan = encode_partial(partial("a", Kind::Gauge, Scope::Global, PartialValue::Gauge(f64::NAN)));
     assert_eq!(decode(&nan).expect_err("not finite").reason(), "not_finite");
 }

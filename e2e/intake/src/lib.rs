@@ -3,10 +3,14 @@
 //! | request | answer |
 //! |---|---|
 //! | `POST /api/v1/series?api_key=…` | 202, or 400/403/415 with the reason |
+//! | `POST /intake?api_key=…` | the same, for events |
+//! | `POST /api/v1/check_run?api_key=…` | the same, for outcomes of service checks |
 //! | `GET /received` | every point taken, as a JSON array of [`Received`] |
+//! | `GET /received/events`, `/received/checks` | every [`ReceivedEvent`], [`ReceivedCheck`] taken |
 //! | `GET /problems` | every request refused, with its reason |
 //! | `GET /ready` | 200 |
 
+mod notices;
 mod series;
 
 use std::{
@@ -29,6 +33,8 @@ use hyper_util::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, task::JoinSet};
+
+pub use notices::{AlertType, ApiEvent, CheckRun, Priority, ReceivedCheck, ReceivedEvent};
 
 /// Largest request body, compressed: the real intake's 3.2 MB.
 const LARGEST_BODY: usize = 3_200_000;
@@ -67,6 +73,8 @@ impl Received {
 #[derive(Debug, Default)]
 pub struct Intake {
     received: Mutex<Vec<Received>>,
+    events: Mutex<Vec<ReceivedEvent>>,
+    checks: Mutex<Vec<ReceivedCheck>>,
     problems: Mutex<Vec<String>>,
 }
 
@@ -74,6 +82,16 @@ impl Intake {
     /// Every point taken so far.
     pub fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Every event taken so far.
+    pub fn events(&self) -> Vec<ReceivedEvent> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Every outcome of a check taken so far.
+    pub fn checks(&self) -> Vec<ReceivedCheck> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Why requests were refused.
@@ -102,15 +120,19 @@ impl Intake {
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Full<Bytes>> {
         let path = request.uri().path().to_owned();
         match (request.method().clone(), path.as_str()) {
-            (Method::POST, "/api/v1/series") => match self.take(request, peer.ip()).await {
-                Ok(()) => respond(StatusCode::ACCEPTED, r#"{"status": "ok"}"#.to_owned()),
-                Err((status, problem)) => {
-                    let line = format!("{status} from {}: {problem}", peer.ip());
-                    self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-                    respond(status, serde_json::json!({ "errors": [problem] }).to_string())
+            (Method::POST, "/api/v1/series" | "/intake" | "/api/v1/check_run") => {
+                match self.take(request, peer.ip()).await {
+                    Ok(()) => respond(StatusCode::ACCEPTED, r#"{"status": "ok"}"#.to_owned()),
+                    Err((status, problem)) => {
+                        let line = format!("{status} from {}: {problem}", peer.ip());
+                        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                        respond(status, serde_json::json!({ "errors": [problem] }).to_string())
+                    }
                 }
-            },
+            }
             (Method::GET, "/received") => respond(StatusCode::OK, serde_json::json!(self.received()).to_string()),
+            (Method::GET, "/received/events") => respond(StatusCode::OK, serde_json::json!(self.events()).to_string()),
+            (Method::GET, "/received/checks") => respond(StatusCode::OK, serde_json::json!(self.checks()).to_string()),
             (Method::GET, "/problems") => respond(StatusCode::OK, serde_json::json!(self.problems()).to_string()),
             (Method::GET, "/ready") => respond(StatusCode::OK, "ok\n".to_owned()),
             (method, path) => {
@@ -134,8 +156,11 @@ impl Intake {
         if headers.get(header::CONTENT_TYPE).is_none_or(|value| value != "application/json") {
             return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json".to_owned()));
         }
-        if headers.get(header::CONTENT_ENCODING).is_none_or(|value| value != "deflate") {
-            return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Encoding must be deflate".to_owned()));
+        let path = request.uri().path().to_owned();
+        let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes().to_vec());
+        match (path.as_str(), encoding.as_deref()) {
+            (_, Some(b"deflate")) | ("/api/v1/check_run", None) => {}
+            _ => return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Encoding must be deflate".to_owned())),
         }
         let bad = |problem: String| (StatusCode::BAD_REQUEST, problem);
         let body = Limited::new(request.into_body(), LARGEST_BODY)
@@ -144,13 +169,29 @@ impl Intake {
             .map_err(|error| (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()))?
             .to_bytes();
         let mut text = String::new();
-        flate2::read::ZlibDecoder::new(body.as_ref())
-            .take(LARGEST_SERIES)
-            .read_to_string(&mut text)
-            .map_err(|error| bad(format!("the body is not zlib: {error}")))?;
+        if encoding.is_some() {
+            flate2::read::ZlibDecoder::new(body.as_ref())
+                .take(LARGEST_SERIES)
+                .read_to_string(&mut text)
+                .map_err(|error| bad(format!("the body is not zlib: {error}")))?;
+        } else {
+            text = String::from_utf8(body.into()).map_err(|error| bad(format!("the body is not text: {error}")))?;
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let points = series::read(&text, sender, now).map_err(bad)?;
-        self.received.lock().unwrap_or_else(PoisonError::into_inner).extend(points);
+        match path.as_str() {
+            "/intake" => {
+                let events = notices::read_events(&text, sender, now).map_err(bad)?;
+                self.events.lock().unwrap_or_else(PoisonError::into_inner).extend(events);
+            }
+            "/api/v1/check_run" => {
+                let checks = notices::read_checks(&text, sender, now).map_err(bad)?;
+                self.checks.lock().unwrap_or_else(PoisonError::into_inner).extend(checks);
+            }
+            _ => {
+                let points = series::read(&text, sender, now).map_err(bad)?;
+                self.received.lock().unwrap_or_else(PoisonError::into_inner).extend(points);
+            }
+        }
         Ok(())
     }
 }

@@ -2,11 +2,15 @@
 #![no_main]
 
 use prost::Message as _;
-use veneur_wire::{Item, decode, encode_partial, metricpb::Metric};
+use veneur_wire::{Item, decode, encode_check, encode_event, encode_partial, encode_point, metricpb::Metric};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Ok(metric) = Metric::decode(bytes) else { return };
-    if let Ok(Item::Partial(partial)) = decode(&metric) {
-        assert!(decode(&encode_partial(partial)).is_ok());
+    match decode(&metric) {
+        Ok(Item::Partial(partial)) => assert!(decode(&encode_partial(partial)).is_ok()),
+        Ok(Item::Point(point, stamp)) => assert!(decode(&encode_point(point, stamp)).is_ok()),
+        Ok(Item::Event(event, stamp)) => assert!(decode(&encode_event(event, stamp)).is_ok()),
+        Ok(Item::Check(check, stamp)) => assert!(decode(&encode_check(check, stamp)).is_ok()),
+        Err(_) => {}
     }
 });

@@ -27,6 +27,166 @@ pub struct Stamp {
     #[prost(uint64, tag = "2")]
     pub interval_ms: u64,
 }
+/// What an event has besides the metric's name, which is its title, and its tags.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Event {
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    /// Unix seconds.
+    #[prost(int64, optional, tag = "2")]
+    pub timestamp: ::core::option::Option<i64>,
+    /// Empty where there is none, as the other texts below.
+    #[prost(string, tag = "3")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub aggregation_key: ::prost::alloc::string::String,
+    #[prost(enumeration = "event::Priority", tag = "5")]
+    pub priority: i32,
+    #[prost(string, tag = "6")]
+    pub source_type: ::prost::alloc::string::String,
+    #[prost(enumeration = "event::AlertType", tag = "7")]
+    pub alert_type: i32,
+}
+/// Nested message and enum types in `Event`.
+pub mod event {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Priority {
+        Normal = 0,
+        Low = 1,
+    }
+    impl Priority {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Normal => "Normal",
+                Self::Low => "Low",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "Normal" => Some(Self::Normal),
+                "Low" => Some(Self::Low),
+                _ => None,
+            }
+        }
+    }
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum AlertType {
+        Info = 0,
+        Error = 1,
+        Warning = 2,
+        Success = 3,
+    }
+    impl AlertType {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Info => "Info",
+                Self::Error => "Error",
+                Self::Warning => "Warning",
+                Self::Success => "Success",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "Info" => Some(Self::Info),
+                "Error" => Some(Self::Error),
+                "Warning" => Some(Self::Warning),
+                "Success" => Some(Self::Success),
+                _ => None,
+            }
+        }
+    }
+}
+/// What the outcome of a service check has besides the metric's name and tags, which are its own.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Check {
+    #[prost(enumeration = "check::Status", tag = "1")]
+    pub status: i32,
+    /// Unix seconds.
+    #[prost(int64, optional, tag = "2")]
+    pub timestamp: ::core::option::Option<i64>,
+    /// Empty where there is none.
+    #[prost(string, tag = "3")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `Check`.
+pub mod check {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Status {
+        Ok = 0,
+        Warning = 1,
+        Critical = 2,
+        Unknown = 3,
+    }
+    impl Status {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Ok => "Ok",
+                Self::Warning => "Warning",
+                Self::Critical => "Critical",
+                Self::Unknown => "Unknown",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "Ok" => Some(Self::Ok),
+                "Warning" => Some(Self::Warning),
+                "Critical" => Some(Self::Critical),
+                "Unknown" => Some(Self::Unknown),
+                _ => None,
+            }
+        }
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Metric {
     #[prost(string, tag = "1")]
@@ -52,6 +212,12 @@ pub struct Metric {
     /// Registers whose rank the set's encoding cannot carry, each register \<\< 8 | rank.
     #[prost(uint32, repeated, tag = "106")]
     pub saturated_registers: ::prost::alloc::vec::Vec<u32>,
+    /// An event, in place of a value.
+    #[prost(message, optional, boxed, tag = "110")]
+    pub event: ::core::option::Option<::prost::alloc::boxed::Box<Event>>,
+    /// The outcome of a service check, in place of a value.
+    #[prost(message, optional, boxed, tag = "111")]
+    pub check: ::core::option::Option<::prost::alloc::boxed::Box<Check>>,
     #[prost(oneof = "metric::Value", tags = "5, 6, 7, 8")]
     pub value: ::core::option::Option<metric::Value>,
 }
