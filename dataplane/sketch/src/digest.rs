@@ -12,14 +12,23 @@
 
 mod compress;
 mod edge;
+mod folded;
 mod quantile;
-mod sum;
+mod raw;
 
+use crate::totals::{Summary, Totals};
 use compress::Grain;
-use sum::Sum;
+use folded::Folded;
+use raw::{Raw, Unit};
 
-/// Values or centroids that a digest holds before it folds: 10 KiB, where the original's digest takes about 8.
+/// Centroids that a digest of weighted values holds before it folds: 10 KiB, where the original's takes about 8.
 const CAPACITY: usize = 640;
+
+/// Raw values that a digest holds before it folds them into centroids: 10 KiB as well.
+const RAW_LIMIT: usize = 1_280;
+
+/// Raw values that wait beside folded centroids, with which they share those 10 KiB.
+const RAW_BESIDE: usize = 512;
 
 /// Centroids that [`TDigest::from_centroids`] accepts. The original sends about 160.
 const CENTROIDS_LIMIT: usize = 10_000;
@@ -43,16 +52,10 @@ pub struct Centroid {
 /// A mergeable summary of weighted values.
 #[derive(Debug, Clone)]
 pub struct TDigest {
-    /// The first `sorted` ascend by mean; the rest are as they came.
-    centroids: Vec<Centroid>,
-    sorted: usize,
-    /// Whether some centroid may stand for different values.
-    folded: bool,
-    count: f64,
-    sum: Sum,
-    reciprocal_sum: f64,
-    min: f64,
-    max: f64,
+    /// Values of weight 1 that no total knows yet.
+    raw: Raw,
+    /// Everything else.
+    folded: Option<Box<Folded>>,
 }
 
 /// Why centroids from elsewhere were refused.
@@ -105,31 +108,19 @@ impl TDigest {
 
     /// An empty digest; allocates nothing.
     pub const fn new() -> Self {
-        Self {
-            centroids: Vec::new(),
-            sorted: 0,
-            folded: false,
-            count: 0.0,
-            sum: Sum::ZERO,
-            reciprocal_sum: 0.0,
-            min: f64::INFINITY,
-            max: f64::NEG_INFINITY,
-        }
+        Self { raw: Raw::EMPTY, folded: None }
     }
 
     /// Adds `value` as observed `weight` times.
     ///
     /// False, and nothing changed, when the value is not finite or the weight not above 0 (and at most 10^100).
+    #[inline]
     pub fn insert(&mut self, value: f64, weight: f64) -> bool {
         let accepted = value.is_finite() && weight > 0.0 && weight <= WEIGHT_LIMIT;
-        if accepted {
-            // One zero: -0 would sort apart from 0 and turn the sum of reciprocals into NaN.
-            let value = value + 0.0;
-            self.min = self.min.min(value);
-            self.max = self.max.max(value);
-            self.sum.add(value * weight);
-            self.add_reciprocal(weight / value);
-            self.push(Centroid { mean: value, weight });
+        // One zero: -0 would sort apart from 0 and turn the sum of reciprocals into NaN.
+        let value = value + 0.0;
+        if accepted && !(is_one(weight) && self.raw.push_within_capacity(value)) {
+            self.insert_with_growth(value, weight);
         }
         accepted
     }
@@ -137,78 +128,100 @@ impl TDigest {
     /// Adds all that `other` has seen. Count, sum and extremes are those of both; quantiles keep their bounds in any
     /// order and grouping.
     pub fn merge(&mut self, other: &Self) {
-        self.min = self.min.min(other.min);
-        self.max = self.max.max(other.max);
-        self.sum.merge(other.sum);
-        self.add_reciprocal(other.reciprocal_sum);
-        self.folded |= other.folded;
-        other.centroids.iter().for_each(|&centroid| self.push(centroid));
+        if self.is_empty() {
+            self.clone_from(other);
+            return;
+        }
+        if let Some(theirs) = &other.folded {
+            let mine = self.weighted();
+            mine.totals.merge(&theirs.totals);
+            mine.blurred |= theirs.blurred;
+            theirs.centroids().iter().for_each(|&centroid| mine.push(centroid));
+        }
+        self.extend(other.raw.units());
     }
 
-    /// The weight of all values: exact for integer weights below 2^53.
-    pub fn count(&self) -> f64 {
-        self.count
-    }
-
-    /// The sum of value · weight, within 1e-12 of the sum of |value · weight|.
+    /// Count, sum, extremes and sum of reciprocals, in one pass over what is not folded yet.
     ///
-    /// The wire has no such field: a digest from centroids sums mean · weight. Means are folded incrementally, one
-    /// rounding each time, so this too stays within 1e-12.
+    /// The wire has no field for the sum: a digest from centroids sums mean · weight. Means are folded incrementally,
+    /// one rounding each time, so this too stays within 1e-12.
+    pub fn summary(&self) -> Summary {
+        let mut totals = self.folded.as_ref().map_or(Totals::ZERO, |folded| folded.totals);
+        totals.insert_all(self.raw.values());
+        totals.summary(self.count())
+    }
+
+    /// The weight of all values.
+    pub fn count(&self) -> f64 {
+        self.folded.as_ref().map_or(0.0, |folded| folded.count) + self.raw.units().len() as f64
+    }
+
+    /// The sum of value · weight: see [`TDigest::summary`], which reads several at once.
     pub fn sum(&self) -> f64 {
-        self.sum.value()
+        self.summary().sum
     }
 
     /// The least value, +∞ when empty.
     pub fn min(&self) -> f64 {
-        self.min
+        self.summary().min
     }
 
     /// The greatest value, -∞ when empty.
     pub fn max(&self) -> f64 {
-        self.max
+        self.summary().max
     }
 
     /// The sum of weight / value, for the harmonic mean. A value of 0 makes it infinite, and so it stays.
     pub fn reciprocal_sum(&self) -> f64 {
-        self.reciprocal_sum
+        self.summary().reciprocal_sum
     }
 
     /// Whether no value was ever added.
     pub fn is_empty(&self) -> bool {
-        self.centroids.is_empty()
+        self.raw.units().is_empty() && self.folded.as_ref().is_none_or(|folded| folded.centroids().is_empty())
     }
 
     /// The value that a share `q` of the weight lies below; `None` when empty or `q` is outside [0, 1].
     ///
     /// Single values answer as the original does: each owns the range to the midpoints around it, uniformly.
     pub fn quantile(&mut self, q: f64) -> Option<f64> {
-        if self.is_empty() || !(0.0..=1.0).contains(&q) {
-            return None;
-        }
+        self.quantiles(&[q]).next().flatten()
+    }
+
+    /// Several quantiles, for which values are sorted and folded once.
+    pub fn quantiles(&mut self, qs: &[f64]) -> impl Iterator<Item = Option<f64>> {
         // Values that were never folded need no folding to be read, and are exact as long as they are left alone.
-        if self.folded {
-            self.compact(&compress::SENT);
-        } else {
-            self.sort();
+        if let Some(folded) = &mut self.folded
+            && (folded.blurred || !self.raw.units().is_empty())
+        {
+            self.fold(&compress::SENT);
         }
-        if q >= 1.0 {
-            // Not left to rounding: weights may add up to a little less than the count.
-            return Some(self.max);
-        }
-        Some(quantile::at(&self.centroids, q * self.count, (self.min, self.max), self.folded))
+        let units = self.raw.sort();
+        let folded = self.folded.as_deref_mut().map(|folded| {
+            folded.sort();
+            &*folded
+        });
+        qs.iter().map(move |&q| match folded {
+            _ if !(0.0..=1.0).contains(&q) => None,
+            Some(folded) => quantile::of_centroids(folded, q),
+            None => quantile::of_units(units, q),
+        })
     }
 
     /// The compacted centroids, ascending by mean: what goes on the wire.
     pub fn centroids(&mut self) -> &[Centroid] {
-        self.compact(&compress::SENT);
-        &self.centroids
+        if !self.is_empty() {
+            self.fold(&compress::SENT);
+        }
+        self.folded.as_ref().map_or(&[], |folded| folded.centroids())
     }
 
     /// The digest that a sender's centroids describe, in any order.
     ///
     /// Without centroids the digest is empty whatever the other fields say, as the original sends an untouched one.
     /// A mean just outside the extremes, by rounding, is moved onto them. A NaN sum of reciprocals, which values of
-    /// 0 and -0 leave in the original, counts as infinite, which one zero gives.
+    /// 0 and -0 leave in the original, counts as infinite, which one zero gives. Centroids of weight 1 are values, of
+    /// which the sum follows.
     ///
     /// # Errors
     /// The first field that no digest can have.
@@ -218,9 +231,8 @@ impl TDigest {
         max: f64,
         reciprocal_sum: f64,
     ) -> Result<Self, DigestError> {
-        let mut digest = Self::new();
         if centroids.is_empty() {
-            return Ok(digest);
+            return Ok(Self::new());
         }
         if centroids.len() > CENTROIDS_LIMIT {
             return Err(DigestError::TooMany(centroids.len()));
@@ -241,52 +253,77 @@ impl TDigest {
             }
             *mean = mean.clamp(min, max) + 0.0;
         }
-        digest.folded = centroids.iter().any(|centroid| centroid.weight.to_bits() != centroids[0].weight.to_bits());
-        (digest.min, digest.max) = (min + 0.0, max + 0.0);
-        digest.reciprocal_sum = if reciprocal_sum.is_nan() { f64::INFINITY } else { reciprocal_sum };
-        compress::sort(&mut centroids, 0);
-        for centroid in centroids {
-            digest.sum.add(centroid.mean * centroid.weight);
-            digest.push(centroid);
-        }
-        digest.sorted = if digest.sorted == 0 { digest.centroids.len() } else { digest.sorted };
-        Ok(digest)
+        Ok(if let Some(raw) = Raw::of_centroids(&centroids, min, max) {
+            Self { raw, folded: None }
+        } else {
+            let folded = Folded::of_centroids(centroids, min, max, reciprocal_sum);
+            Self { raw: Raw::EMPTY, folded: Some(Box::new(folded)) }
+        })
     }
 
     /// Bytes held, on the heap and in place.
     pub fn size_bytes(&self) -> usize {
-        size_of::<Self>() + self.centroids.capacity() * size_of::<Centroid>()
+        size_of::<Self>() + self.raw.size_bytes() + self.folded.as_ref().map_or(0, |folded| folded.size_bytes())
     }
 
-    fn push(&mut self, centroid: Centroid) {
-        if self.centroids.len() == CAPACITY {
-            self.compact(&compress::HELD);
-        } else if self.centroids.len() == self.centroids.capacity() {
-            // Doubling, but never past what is used.
-            self.centroids.reserve_exact(self.centroids.len().max(4).min(CAPACITY - self.centroids.len()));
-        }
-        self.count += centroid.weight;
-        self.centroids.push(centroid);
-    }
-
-    fn add_reciprocal(&mut self, reciprocal: f64) {
-        // Infinities of both signs would cancel to NaN; the first stays.
-        if self.reciprocal_sum.is_finite() {
-            self.reciprocal_sum += reciprocal;
+    /// Bytes by which one more value of that weight would make this grow: 0 for most.
+    pub fn grows(&self, weight: f64) -> usize {
+        let raw = self.raw.units().len();
+        match &self.folded {
+            Some(folded) if folded.weighted => folded.grows(),
+            Some(_) if is_one(weight) => self.raw.grows(RAW_BESIDE),
+            None if is_one(weight) && raw < RAW_LIMIT => self.raw.grows(RAW_LIMIT),
+            // Raw values become centroids of twice the size, and leave.
+            _ => {
+                let folded = size_of::<Folded>() + CAPACITY.min(2 * raw + 4) * size_of::<Centroid>();
+                folded.saturating_sub(self.raw.size_bytes())
+            }
         }
     }
 
-    fn sort(&mut self) {
-        if self.sorted < self.centroids.len() {
-            compress::sort(&mut self.centroids, self.sorted);
-            self.sorted = self.centroids.len();
+    #[cold]
+    fn insert_with_growth(&mut self, value: f64, weight: f64) {
+        if is_one(weight) && self.folded.as_ref().is_none_or(|folded| !folded.weighted) {
+            self.extend(&[Unit::new(value)]);
+        } else {
+            let folded = self.weighted();
+            folded.totals.insert(value, weight);
+            folded.push(Centroid { mean: value, weight });
         }
     }
 
-    fn compact(&mut self, grain: &Grain) {
-        self.sort();
-        self.folded |= compress::fold(&mut self.centroids, self.count, grain);
-        self.sorted = self.centroids.len();
+    /// Adds values of weight 1.
+    fn extend(&mut self, mut units: &[Unit]) {
+        if let Some(folded) = &mut self.folded
+            && folded.weighted
+        {
+            folded.insert_units(units);
+            return;
+        }
+        loop {
+            units = self.raw.extend(units, if self.folded.is_none() { RAW_LIMIT } else { RAW_BESIDE });
+            if units.is_empty() {
+                return;
+            }
+            self.fold(&compress::HELD);
+        }
+    }
+
+    /// Makes room for centroids, which raw values have to join.
+    fn weighted(&mut self) -> &mut Folded {
+        let folded = self.folded.get_or_insert_with(|| Box::new(Folded::EMPTY));
+        if !folded.weighted {
+            folded.weighted = true;
+            folded.insert_units(self.raw.sort());
+            self.raw.clear(0);
+        }
+        folded
+    }
+
+    fn fold(&mut self, grain: &Grain) {
+        let folded = self.folded.get_or_insert_with(|| Box::new(Folded::EMPTY));
+        folded.fold(self.raw.sort(), grain);
+        self.raw.clear(RAW_BESIDE);
     }
 }
 
@@ -294,6 +331,12 @@ impl Default for TDigest {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Whether a weight says that a value was observed once, unsampled.
+#[expect(clippy::float_cmp, reason = "only this very number needs no weight beside its value")]
+fn is_one(weight: f64) -> bool {
+    weight == 1.0
 }
 
 /// From `start` to `end` by `part`. Two finite numbers may lie further apart than a number can say; weighing each then
@@ -306,7 +349,10 @@ fn between(start: f64, end: f64, part: f64) -> f64 {
 /// Equal when the wire would carry the same: count and sum follow from the centroids, up to rounding.
 impl PartialEq for TDigest {
     fn eq(&self, other: &Self) -> bool {
-        let extremes = |digest: &Self| (digest.min, digest.max, digest.reciprocal_sum);
-        self.centroids == other.centroids && extremes(self) == extremes(other)
+        let sent = |digest: &Self| {
+            let Summary { min, max, reciprocal_sum, .. } = digest.summary();
+            (digest.clone().centroids().to_vec(), min, max, reciprocal_sum)
+        };
+        sent(self) == sent(other)
     }
 }

@@ -9,6 +9,8 @@
 
 mod digest;
 mod hll;
+mod totals;
 
 pub use digest::{Centroid, DigestError, TDigest};
 pub use hll::{HllError, HyperLogLog};
+pub use totals::Summary;

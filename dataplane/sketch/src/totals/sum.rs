@@ -22,6 +22,23 @@ impl Sum {
         }
     }
 
+    /// Adds terms without a branch for each (the two-sum of Knuth 1969). False, and nothing added, when the sum passes
+    /// the largest number on the way or is past it already.
+    #[must_use]
+    pub(super) fn try_add_all(&mut self, terms: impl Iterator<Item = f64>) -> bool {
+        let (total, dropped) = terms.fold((self.total, self.dropped), |(total, dropped), term| {
+            let next = total + term;
+            let of_term = next - total;
+            (next, dropped + ((total - (next - of_term)) + (term - of_term)))
+        });
+        // Whatever was infinite once is infinite or NaN at the end.
+        let finite = total.is_finite() && dropped.is_finite();
+        if finite {
+            *self = Self { total, dropped };
+        }
+        finite
+    }
+
     pub(super) fn merge(&mut self, other: Self) {
         self.add(other.total);
         self.add(other.dropped);
@@ -29,5 +46,11 @@ impl Sum {
 
     pub(super) fn value(self) -> f64 {
         self.total + self.dropped
+    }
+}
+
+impl From<f64> for Sum {
+    fn from(total: f64) -> Self {
+        Self { total, dropped: 0.0 }
     }
 }
