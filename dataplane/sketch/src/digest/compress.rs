@@ -29,8 +29,6 @@ const NEAR_EDGE: f64 = TAIL / 16.0;
 /// few: measured, 16 keeps real edges, and 32 already lets false ones use up the centroids.
 const ACROSS: f64 = 16.0;
 
-const ONE: u64 = 1_f64.to_bits();
-
 /// Sorts by mean, then weight: what compares equal is equal, so no sort can tell orders of arrival apart. Stable,
 /// because that sort takes runs that ascend already as they are.
 pub(super) fn sort(centroids: &mut [Centroid]) {
@@ -48,10 +46,10 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// Of two ascending lists.
-    pub(super) fn merged(units: &[Unit], centroids: &[Centroid]) -> Self {
+    /// Of two ascending lists, the first of which has one weight.
+    pub(super) fn merged(units: &[Unit], unit_weight: f64, centroids: &[Centroid]) -> Self {
         let length = units.len() + centroids.len();
-        let (mut means, mut weights) = (vec![0.0; length], vec![1.0; length]);
+        let (mut means, mut weights) = (vec![0.0; length], vec![unit_weight; length]);
         let (mut unit, mut centroid) = (0, 0);
         for (mean, weight) in means.iter_mut().zip(&mut weights) {
             let (Some(&raw), Some(folded)) = (units.get(unit), centroids.get(centroid)) else { break };
@@ -59,7 +57,7 @@ impl Columns {
             let first = raw <= other;
             // Which comes first is chance: chosen between numbers, as a jump would be mistaken a third of the time.
             *mean = raw.min(other).value();
-            *weight = f64::from_bits(if first { ONE } else { folded.weight.to_bits() });
+            *weight = f64::from_bits(if first { unit_weight.to_bits() } else { folded.weight.to_bits() });
             unit += usize::from(first);
             centroid += usize::from(!first);
         }
@@ -112,7 +110,7 @@ impl Columns {
                 stretch = self.stretch(next, edge, below + open.weight);
                 limits.allow(weight * ACROSS, below, weight)
             } else {
-                limits.allow(weight, below, weight) & limits.allow_within(&stretch, below, weight)
+                both(limits.allow(weight, below, weight), limits.allow_within(&stretch, below, weight))
             };
             if joins {
                 open.mean = between(open.mean, here.mean, here.weight / weight);
@@ -138,6 +136,11 @@ impl Columns {
             constant: self.means[first] >= self.means[last],
         }
     }
+}
+
+/// Whether both hold, without a jump between them: which fails is chance, and is mistaken too often.
+fn both(one: bool, other: bool) -> bool {
+    one & other
 }
 
 /// What a centroid may weigh, by where it lies: squared and multiplied out, so that no test divides or takes a root.
@@ -170,13 +173,12 @@ impl Limits {
     fn allow(&self, counted: f64, below: f64, weight: f64) -> bool {
         let (squared, through) = (counted * counted * self.tail, below + weight);
         let (at_start, at_end) = (below * (self.total - below), through * (self.total - through));
-        // One jump for all three: each is mistaken too often.
-        (counted <= self.heaviest) & (squared <= at_start) & (squared <= at_end)
+        both(counted <= self.heaviest, both(squared <= at_start, squared <= at_end))
     }
 
     fn allow_within(&self, stretch: &Stretch, below: f64, weight: f64) -> bool {
         let squared = weight * weight * self.near_edge;
         let (from_start, to_end) = (below - stretch.start, stretch.end - below - weight);
-        stretch.constant | ((squared <= from_start) & (squared <= to_end))
+        stretch.constant || both(squared <= from_start, squared <= to_end)
     }
 }
