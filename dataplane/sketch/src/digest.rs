@@ -35,7 +35,7 @@ const CENTROIDS_LIMIT: usize = 10_000;
 
 /// The heaviest weight accepted. A sample rate is a 32-bit float on the wire, so no weight passes 10^45; the bound
 /// keeps squares and sums of weights finite.
-const WEIGHT_LIMIT: f64 = 1e100;
+pub(crate) const WEIGHT_LIMIT: f64 = 1e100;
 
 /// How far outside [min, max], relative to the larger of the two, rounding may have carried a sender's mean.
 const MEAN_TOLERANCE: f64 = 1e-9;

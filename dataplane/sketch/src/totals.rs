@@ -42,6 +42,12 @@ impl Totals {
         Self { min: min + 0.0, max: max + 0.0, sum, reciprocals }
     }
 
+    /// The totals that a sender states, but for the count.
+    pub(crate) fn of_summary(summary: &Summary) -> Self {
+        let &Summary { min, max, sum, .. } = summary;
+        Self { sum: Sum::from(sum), ..Self::stated(&[], min, max, summary.reciprocal_sum) }
+    }
+
     pub(crate) fn insert(&mut self, value: f64, weight: f64) {
         self.min = self.min.min(value);
         self.max = self.max.max(value);

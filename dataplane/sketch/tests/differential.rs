@@ -2,9 +2,12 @@
 
 #[path = "draw/distributions.rs"]
 mod distributions;
+#[path = "draw/rank.rs"]
+mod rank;
 
-use distributions::{ALL, Distribution, Draw, rank_error};
+use distributions::{ALL, Distribution, Draw};
 use hyperloglogplus::{HyperLogLog as _, HyperLogLogPlus};
+use rank::rank_error;
 use std::hash::BuildHasherDefault;
 use veneur_sketch::{HyperLogLog, TDigest};
 

@@ -4,10 +4,13 @@
 
 #[path = "draw/distributions.rs"]
 mod distributions;
+#[path = "draw/rank.rs"]
+mod rank;
 
-use distributions::{ALL, Distribution, Draw, rank_error};
+use distributions::{ALL, Distribution, Draw};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use rank::rank_error;
 use veneur_sketch::{Centroid, DigestError, HyperLogLog, TDigest};
 
 /// Quantile, and the rank error that 10,000 values or more may show there.
