@@ -3,7 +3,7 @@
 use prost::Message as _;
 use tonic::metadata::MetadataMap;
 use veneur_wire::{
-    metricpb::{Metric, metric::Value},
+    metricpb::{Metric, RelativeBins, RelativeValue, metric::Value},
     tdigest::Centroid,
 };
 
@@ -74,7 +74,8 @@ impl Batch {
         self.bytes
     }
 
-    /// Takes out the metrics that a peer of the original could not read or would misread, and says how many.
+    /// Takes out the metrics that a peer of the original could not read or would misread, and says how many: finished
+    /// points, and what has no value of the original's kinds, as sketches of relative error.
     pub(crate) fn keep_what_the_original_reads(&mut self) -> u64 {
         let before = self.len();
         self.metrics.retain(|metric| !metric.pass_through && metric.value.is_some());
@@ -101,7 +102,14 @@ fn in_memory(metric: &Metric) -> usize {
         .check
         .as_ref()
         .map_or(0, |check| size_of_val(&**check) + check.host.capacity() + check.message.capacity());
-    size_of::<Metric>() + metric.name.capacity() + tags + value + event + check
+    size_of::<Metric>() + metric.name.capacity() + tags + value + event + check + metric.relative.as_ref().map_or(0, relative_in_memory)
+}
+
+fn relative_in_memory(sketch: &RelativeValue) -> usize {
+    let bins = |bins: &RelativeBins| {
+        bins.gaps.capacity() * size_of::<u32>() + (bins.counts.capacity() + bins.weights.capacity()) * size_of::<u64>()
+    };
+    sketch.positive.iter().chain(&sketch.negative).map(bins).sum()
 }
 
 impl Facts {
@@ -124,7 +132,9 @@ impl Facts {
 
 #[cfg(test)]
 mod tests {
-    use veneur_wire::metricpb;
+    use veneur_metric::{Context, Kind, Partial, PartialValue, Scope, Tags};
+    use veneur_sketch::{RelativeSketch, TDigest};
+    use veneur_wire::{encode_partial, metricpb};
 
     use super::*;
 
@@ -147,5 +157,18 @@ mod tests {
             Batch::split([Metric { event, ..Metric::default() }], Facts::default).remove(0).bytes()
         };
         assert!(with("x".repeat(1_000)) >= with(String::new()) + 1_000);
+    }
+
+    #[test]
+    fn the_original_is_sent_digests_and_no_sketch_of_relative_error() {
+        let (mut digest, mut sketch) = (TDigest::new(), RelativeSketch::new());
+        assert!(digest.insert(7.0, 1.0) && sketch.insert(7.0, 1.0));
+        let metrics = [PartialValue::Digest(digest), PartialValue::Relative(Box::new(sketch))].map(|value| {
+            let context = Context { name: "a".into(), tags: Tags::none(), kind: Kind::Timer, scope: Scope::Mixed };
+            encode_partial(Partial { context, value, stamp: None })
+        });
+        let [mut batch] = Batch::split(metrics, Facts::default).try_into().expect("one batch");
+        assert_eq!(batch.keep_what_the_original_reads(), 1);
+        assert!(batch.metrics.iter().all(|metric| metric.value.is_some()) && batch.len() == 1);
     }
 }

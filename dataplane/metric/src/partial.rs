@@ -1,6 +1,6 @@
 //! Mergeable state of one context, on its way to the tier that publishes it.
 
-use veneur_sketch::{HyperLogLog, TDigest};
+use veneur_sketch::{HyperLogLog, RelativeSketch, TDigest};
 
 use crate::{Context, Kind, Stamp};
 
@@ -24,6 +24,8 @@ pub enum PartialValue {
     Gauge(f64),
     /// Digest of a histogram or timer.
     Digest(TDigest),
+    /// Bins of a histogram or timer whose quantiles have a bounded relative error. The original cannot read them.
+    Relative(Box<RelativeSketch>),
     /// Registers of a set.
     Set(HyperLogLog),
 }
@@ -35,7 +37,7 @@ impl PartialValue {
             (self, kind),
             (Self::Counter(_), Kind::Counter)
                 | (Self::Gauge(_), Kind::Gauge)
-                | (Self::Digest(_), Kind::Histogram | Kind::Timer)
+                | (Self::Digest(_) | Self::Relative(_), Kind::Histogram | Kind::Timer)
                 | (Self::Set(_), Kind::Set)
         )
     }

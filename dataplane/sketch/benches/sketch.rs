@@ -5,10 +5,13 @@
 
 #[path = "../tests/draw/distributions.rs"]
 mod distributions;
+#[path = "../tests/draw/rank.rs"]
+mod rank;
 
 use datasketches::tdigest::TDigestMut;
-use distributions::{ALL, Distribution, Draw, rank_error};
+use distributions::{ALL, Distribution, Draw};
 use hyperloglogplus::{HyperLogLog as _, HyperLogLogPlus};
+use rank::rank_error;
 use std::hash::BuildHasherDefault;
 use std::hint::black_box;
 use std::time::Instant;

@@ -28,14 +28,14 @@ const CAPACITY: usize = 640;
 const RAW_LIMIT: usize = 1_280;
 
 /// Raw values that wait beside folded centroids, with which they share those 10 KiB.
-const RAW_BESIDE: usize = 384;
+const RAW_BESIDE: usize = 512;
 
 /// Centroids that [`TDigest::from_centroids`] accepts. The original sends about 160.
 const CENTROIDS_LIMIT: usize = 10_000;
 
 /// The heaviest weight accepted. A sample rate is a 32-bit float on the wire, so no weight passes 10^45; the bound
 /// keeps squares and sums of weights finite.
-const WEIGHT_LIMIT: f64 = 1e100;
+pub(crate) const WEIGHT_LIMIT: f64 = 1e100;
 
 /// How far outside [min, max], relative to the larger of the two, rounding may have carried a sender's mean.
 const MEAN_TOLERANCE: f64 = 1e-9;
@@ -52,7 +52,7 @@ pub struct Centroid {
 /// A mergeable summary of weighted values.
 #[derive(Debug, Clone)]
 pub struct TDigest {
-    /// Values of weight 1 that no total knows yet.
+    /// Values of one weight that no total knows yet.
     raw: Raw,
     /// Everything else.
     folded: Option<Box<Folded>>,
@@ -116,13 +116,9 @@ impl TDigest {
     /// False, and nothing changed, when the value is not finite or the weight not above 0 (and at most 10^100).
     #[inline]
     pub fn insert(&mut self, value: f64, weight: f64) -> bool {
-        let accepted = value.is_finite() && weight > 0.0 && weight <= WEIGHT_LIMIT;
         // One zero: -0 would sort apart from 0 and turn the sum of reciprocals into NaN.
         let value = value + 0.0;
-        if accepted && !(is_one(weight) && self.raw.push_within_capacity(value)) {
-            self.insert_with_growth(value, weight);
-        }
-        accepted
+        value.is_finite() && (self.raw.push_within_capacity(value, weight) || self.insert_with_growth(value, weight))
     }
 
     /// Adds all that `other` has seen. Count, sum and extremes are those of both; quantiles keep their bounds in any
@@ -138,7 +134,7 @@ impl TDigest {
             mine.blurred |= theirs.blurred;
             theirs.centroids().iter().for_each(|&centroid| mine.push(centroid));
         }
-        self.extend(other.raw.units());
+        self.extend(other.raw.units(), other.raw.weight());
     }
 
     /// Count, sum, extremes and sum of reciprocals, in one pass over what is not folded yet.
@@ -147,13 +143,13 @@ impl TDigest {
     /// one rounding each time, so this too stays within 1e-12.
     pub fn summary(&self) -> Summary {
         let mut totals = self.folded.as_ref().map_or(Totals::ZERO, |folded| folded.totals);
-        totals.insert_all(self.raw.values());
+        totals.insert_all(self.raw.values(), self.raw.weight());
         totals.summary(self.count())
     }
 
     /// The weight of all values.
     pub fn count(&self) -> f64 {
-        self.folded.as_ref().map_or(0.0, |folded| folded.count) + self.raw.units().len() as f64
+        self.folded.as_ref().map_or(0.0, |folded| folded.count) + self.raw.count()
     }
 
     /// The sum of value · weight: see [`TDigest::summary`], which reads several at once.
@@ -220,8 +216,8 @@ impl TDigest {
     ///
     /// Without centroids the digest is empty whatever the other fields say, as the original sends an untouched one.
     /// A mean just outside the extremes, by rounding, is moved onto them. A NaN sum of reciprocals, which values of
-    /// 0 and -0 leave in the original, counts as infinite, which one zero gives. Centroids of weight 1 are values, of
-    /// which the sum follows.
+    /// 0 and -0 leave in the original, counts as infinite, which one zero gives. Of centroids of weight 1, which are
+    /// values, it is computed anew.
     ///
     /// # Errors
     /// The first field that no digest can have.
@@ -253,7 +249,7 @@ impl TDigest {
             }
             *mean = mean.clamp(min, max) + 0.0;
         }
-        Ok(if let Some(raw) = Raw::of_centroids(&centroids, min, max) {
+        Ok(if let Some(raw) = Raw::of_centroids(&centroids, (min, max), reciprocal_sum) {
             Self { raw, folded: None }
         } else {
             let folded = Folded::of_centroids(centroids, min, max, reciprocal_sum);
@@ -271,37 +267,36 @@ impl TDigest {
         let raw = self.raw.units().len();
         match &self.folded {
             Some(folded) if folded.weighted => folded.grows(),
-            Some(_) if is_one(weight) => self.raw.grows(RAW_BESIDE),
-            None if is_one(weight) && raw < RAW_LIMIT => self.raw.grows(RAW_LIMIT),
+            Some(_) if self.raw.takes(weight) => self.raw.grows(RAW_BESIDE),
+            None if self.raw.takes(weight) && raw < RAW_LIMIT => self.raw.grows(RAW_LIMIT),
             // Raw values become centroids of twice the size, and leave.
             _ => {
-                let folded = size_of::<Folded>() + CAPACITY.min(2 * raw + 4) * size_of::<Centroid>();
-                folded.saturating_sub(self.raw.size_bytes())
+                let held = self.folded.as_ref().map_or(0, |folded| folded.size_bytes());
+                let (beside, centroids) =
+                    if self.raw.takes(weight) { (RAW_BESIDE, compress::HELD.kept) } else { (0, CAPACITY) };
+                let folded = size_of::<Folded>() + centroids * size_of::<Centroid>() + beside * size_of::<Unit>();
+                folded.saturating_sub(self.raw.size_bytes() + held)
             }
         }
     }
 
     #[cold]
-    fn insert_with_growth(&mut self, value: f64, weight: f64) {
-        if is_one(weight) && self.folded.as_ref().is_none_or(|folded| !folded.weighted) {
-            self.extend(&[Unit::new(value)]);
-        } else {
-            let folded = self.weighted();
-            folded.totals.insert(value, weight);
-            folded.push(Centroid { mean: value, weight });
+    fn insert_with_growth(&mut self, value: f64, weight: f64) -> bool {
+        let accepted = weight > 0.0 && weight <= WEIGHT_LIMIT;
+        if accepted {
+            self.extend(&[Unit::new(value)], weight);
         }
+        accepted
     }
 
-    /// Adds values of weight 1.
-    fn extend(&mut self, mut units: &[Unit]) {
-        if let Some(folded) = &mut self.folded
-            && folded.weighted
-        {
-            folded.insert_units(units);
+    /// Adds values of one weight.
+    fn extend(&mut self, mut units: &[Unit], weight: f64) {
+        if !self.raw.takes(weight) || self.folded.as_ref().is_some_and(|folded| folded.weighted) {
+            self.weighted().insert_units(units, weight);
             return;
         }
         loop {
-            units = self.raw.extend(units, if self.folded.is_none() { RAW_LIMIT } else { RAW_BESIDE });
+            units = self.raw.extend(units, weight, if self.folded.is_none() { RAW_LIMIT } else { RAW_BESIDE });
             if units.is_empty() {
                 return;
             }
@@ -314,7 +309,8 @@ impl TDigest {
         let folded = self.folded.get_or_insert_with(|| Box::new(Folded::EMPTY));
         if !folded.weighted {
             folded.weighted = true;
-            folded.insert_units(self.raw.sort());
+            let weight = self.raw.weight();
+            folded.insert_units(self.raw.sort(), weight);
             self.raw.clear(0);
         }
         folded
@@ -322,7 +318,8 @@ impl TDigest {
 
     fn fold(&mut self, grain: &Grain) {
         let folded = self.folded.get_or_insert_with(|| Box::new(Folded::EMPTY));
-        folded.fold(self.raw.sort(), grain);
+        let weight = self.raw.weight();
+        folded.fold(self.raw.sort(), weight, grain);
         self.raw.clear(RAW_BESIDE);
     }
 }
@@ -331,12 +328,6 @@ impl Default for TDigest {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Whether a weight says that a value was observed once, unsampled.
-#[expect(clippy::float_cmp, reason = "only this very number needs no weight beside its value")]
-fn is_one(weight: f64) -> bool {
-    weight == 1.0
 }
 
 /// From `start` to `end` by `part`. Two finite numbers may lie further apart than a number can say; weighing each then

@@ -5,15 +5,17 @@
 //! maximum and nothing else: exactly associative, commutative and idempotent. Saturation exists only in
 //! [`HyperLogLog::encode`]; [`HyperLogLog::saturated`] lists what that payload lost.
 //!
-//! A small set is a sorted list of 32-bit keys of 25-bit precision, nearly exact, and never larger than the registers.
+//! A small set is a table of 32-bit keys of 25-bit precision, nearly exact, and hardly larger than the registers.
 
 mod key;
+mod keys;
 mod metro;
 mod payload;
 
 pub use payload::HllError;
 
 use key::Key;
+use keys::Keys;
 
 /// Register count, 2^14: the relative standard error of the estimate is about 1.04 / √16384 = 0.8 %.
 const REGISTERS: usize = 1 << 14;
@@ -21,10 +23,10 @@ const REGISTERS: usize = 1 << 14;
 /// The highest rank a register can hold: 50 hash bits remain below the 14 that choose the register, plus one.
 const MAX_RANK: u8 = 51;
 
-/// Keys a sparse set may hold: as many as fit into the bytes of the dense registers.
+/// Keys a sparse set may hold: as many as the bytes of the dense registers have room for.
 const SPARSE_LIMIT: usize = REGISTERS / size_of::<Key>();
 
-/// The number of distinct members of a set, within about 0.8 % (standard error), in at most 16 KiB.
+/// The number of distinct members of a set, within about 0.8 % (standard error), in at most 19 KiB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HyperLogLog {
     registers: Registers,
@@ -32,15 +34,15 @@ pub struct HyperLogLog {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Registers {
-    /// Ascending and distinct, at most [`SPARSE_LIMIT`].
-    Sparse(Vec<Key>),
+    /// At most [`SPARSE_LIMIT`].
+    Sparse(Keys),
     Dense(Box<[u8; REGISTERS]>),
 }
 
 impl HyperLogLog {
     /// An empty set; allocates nothing.
     pub const fn new() -> Self {
-        Self { registers: Registers::Sparse(Vec::new()) }
+        Self { registers: Registers::Sparse(Keys::EMPTY) }
     }
 
     /// Adds one member; adding it again changes nothing.
@@ -49,10 +51,9 @@ impl HyperLogLog {
         match &mut self.registers {
             Registers::Dense(ranks) => raise(ranks, dense_index(hash), dense_rank(hash)),
             Registers::Sparse(keys) => {
-                let key = Key::of(hash);
-                if let Err(at) = keys.binary_search(&key) {
-                    keys.insert(at, key);
-                    self.settle();
+                keys.insert(Key::of(hash));
+                if keys.len() > SPARSE_LIMIT {
+                    self.densify();
                 }
             }
         }
@@ -60,21 +61,9 @@ impl HyperLogLog {
 
     /// The union of both sets, register by register. Exactly associative, commutative and idempotent.
     pub fn merge(&mut self, other: &Self) {
-        match (&mut self.registers, &other.registers) {
-            (Registers::Sparse(keys), Registers::Sparse(others)) => {
-                keys.extend_from_slice(others);
-                // Two ascending runs: the stable sort merges them in one pass.
-                keys.sort();
-                keys.dedup();
-                self.settle();
-            }
-            (_, Registers::Sparse(others)) => {
-                let ranks = self.densify();
-                for key in others {
-                    raise(ranks, key.register(), key.rank());
-                }
-            }
-            (_, Registers::Dense(others)) => {
+        match &other.registers {
+            Registers::Sparse(others) => others.iter().for_each(|key| self.add(key)),
+            Registers::Dense(others) => {
                 let ranks = self.densify();
                 ranks.iter_mut().zip(others.iter()).for_each(|(rank, &other)| *rank = other.max(*rank));
             }
@@ -99,7 +88,7 @@ impl HyperLogLog {
     /// Whether no member was ever added.
     pub fn is_empty(&self) -> bool {
         match &self.registers {
-            Registers::Sparse(keys) => keys.is_empty(),
+            Registers::Sparse(keys) => keys.len() == 0,
             Registers::Dense(ranks) => ranks.iter().all(|&rank| rank == 0),
         }
     }
@@ -109,11 +98,7 @@ impl HyperLogLog {
         match &self.registers {
             _ if usize::from(register) >= REGISTERS => None,
             Registers::Sparse(keys) => Some(
-                keys.iter()
-                    .filter(|key| key.register() == usize::from(register))
-                    .map(|key| key.rank())
-                    .max()
-                    .unwrap_or(0),
+                keys.iter().filter(|key| key.register() == usize::from(register)).map(Key::rank).max().unwrap_or(0),
             ),
             Registers::Dense(ranks) => ranks.get(usize::from(register)).copied(),
         }
@@ -134,22 +119,37 @@ impl HyperLogLog {
     pub fn size_bytes(&self) -> usize {
         size_of::<Self>()
             + match &self.registers {
-                Registers::Sparse(keys) => keys.capacity() * size_of::<Key>(),
+                Registers::Sparse(keys) => keys.size_bytes(),
                 Registers::Dense(_) => REGISTERS,
             }
     }
 
-    /// Turns keys into registers as soon as those are smaller. The union of sets decides, not the order of merging.
-    fn settle(&mut self) {
-        if matches!(&self.registers, Registers::Sparse(keys) if keys.len() > SPARSE_LIMIT) {
-            self.densify();
+    /// Bytes by which one more member may make this grow: 0 for most.
+    pub fn grows(&self) -> usize {
+        match &self.registers {
+            Registers::Sparse(keys) if keys.len() < SPARSE_LIMIT => keys.grows(),
+            // The table of keys leaves, and is larger than the registers.
+            Registers::Sparse(_) | Registers::Dense(_) => 0,
+        }
+    }
+
+    /// Turns keys into registers as soon as there are too many. The union of sets decides, not the order of merging.
+    fn add(&mut self, key: Key) {
+        match &mut self.registers {
+            Registers::Dense(ranks) => raise(ranks, key.register(), key.rank()),
+            Registers::Sparse(keys) => {
+                keys.insert(key);
+                if keys.len() > SPARSE_LIMIT {
+                    self.densify();
+                }
+            }
         }
     }
 
     fn densify(&mut self) -> &mut [u8; REGISTERS] {
         if let Registers::Sparse(keys) = &self.registers {
             let mut ranks = Box::new([0; REGISTERS]);
-            for key in keys {
+            for key in keys.iter() {
                 raise(&mut ranks, key.register(), key.rank());
             }
             self.registers = Registers::Dense(ranks);

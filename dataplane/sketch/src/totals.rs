@@ -42,6 +42,12 @@ impl Totals {
         Self { min: min + 0.0, max: max + 0.0, sum, reciprocals }
     }
 
+    /// The totals that a sender states, but for the count.
+    pub(crate) fn of_summary(summary: &Summary) -> Self {
+        let &Summary { min, max, sum, .. } = summary;
+        Self { sum: Sum::from(sum), ..Self::stated(&[], min, max, summary.reciprocal_sum) }
+    }
+
     pub(crate) fn insert(&mut self, value: f64, weight: f64) {
         self.min = self.min.min(value);
         self.max = self.max.max(value);
@@ -49,16 +55,17 @@ impl Totals {
         self.add_reciprocal(weight / value);
     }
 
-    /// Adds values of weight 1, none of them -0.
-    pub(crate) fn insert_all(&mut self, values: impl Iterator<Item = f64> + Clone) {
+    /// Adds values of one weight, none of them -0.
+    pub(crate) fn insert_all(&mut self, values: impl Iterator<Item = f64> + Clone, weight: f64) {
         let ends = |(min, max): (f64, f64), value| {
             (if value < min { value } else { min }, if value > max { value } else { max })
         };
         (self.min, self.max) = values.clone().fold((self.min, self.max), ends);
-        if !self.sum.try_add_all(values.clone()) {
-            values.clone().for_each(|value| self.sum.add(value));
+        let products = values.clone().map(|value| value * weight);
+        if !self.sum.try_add_all(products.clone()) {
+            products.for_each(|product| self.sum.add(product));
         }
-        let reciprocals = values.map(f64::recip);
+        let reciprocals = values.map(|value| weight / value);
         if !self.reciprocals.try_add_all(reciprocals.clone()) {
             reciprocals.for_each(|reciprocal| self.add_reciprocal(reciprocal));
         }

@@ -4,10 +4,13 @@
 
 #[path = "draw/distributions.rs"]
 mod distributions;
+#[path = "draw/rank.rs"]
+mod rank;
 
-use distributions::{ALL, Distribution, Draw, rank_error};
+use distributions::{ALL, Distribution, Draw};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use rank::rank_error;
 use veneur_sketch::{Centroid, DigestError, HyperLogLog, TDigest};
 
 /// Quantile, and the rank error that 10,000 values or more may show there.
@@ -220,13 +223,19 @@ fn an_empty_digest_holds_nothing() {
 
 #[test]
 fn a_digest_never_outgrows_its_bound() {
-    let mut digest = TDigest::new();
-    let mut draw = Draw(7);
-    for _ in 0..50_000 {
-        digest.insert(draw.value(Distribution::Lognormal), 1.0 / 0.3);
+    for (weight, other) in [(1.0, 1.0), (1.0 / 0.3, 1.0 / 0.3), (1.0, 10.0)] {
+        let mut digest = TDigest::new();
+        let mut draw = Draw(7);
+        for count in 1..=50_000 {
+            let weight = if count % 1_000 == 999 { other } else { weight };
+            let (before, grows) = (digest.size_bytes(), digest.grows(weight));
+            digest.insert(draw.value(Distribution::Lognormal), weight);
+            assert!(digest.size_bytes() <= before + grows, "{} bytes after {before} and {grows}", digest.size_bytes());
+            assert!(digest.size_bytes() <= 11 * 1024 + 200, "{} bytes", digest.size_bytes());
+            assert!(count != 100 || digest.size_bytes() <= 1_100, "{} bytes", digest.size_bytes());
+        }
+        assert!(digest.centroids().len() <= 320);
     }
-    assert!(digest.size_bytes() <= size_of::<TDigest>() + 640 * 16, "{} bytes", digest.size_bytes());
-    assert!(digest.centroids().len() <= 320);
 }
 
 #[test]

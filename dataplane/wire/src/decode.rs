@@ -4,10 +4,11 @@ use veneur_metric::{
     AlertType, Check, Context, Event, Kind, Partial, PartialValue, Point, PointKind, Priority, Scope, Stamp, Status,
     Tags,
 };
-use veneur_sketch::{Centroid, DigestError, HllError, HyperLogLog, TDigest};
+use veneur_sketch::{Centroid, DigestError, HllError, HyperLogLog, RelativeError, TDigest};
 
 use crate::{
-    metricpb::{self, Metric, check, event, metric::Value},
+    metricpb::{self, Metric, RelativeValue, check, event, metric::Value},
+    relative,
     tdigest::MergingDigestData,
 };
 
@@ -39,6 +40,9 @@ pub enum Refused {
     /// No value.
     #[error("the metric has no value")]
     NoValue,
+    /// A value of the original's and one of ours.
+    #[error("the metric has two values")]
+    TwoValues,
     /// A type or scope number that is none of the protocol's.
     #[error("unknown {0} {1}")]
     UnknownEnum(&'static str, i32),
@@ -63,6 +67,17 @@ pub enum Refused {
     /// The digest contradicts itself.
     #[error("digest refused")]
     Digest(#[from] DigestError),
+    /// The sketch contradicts itself.
+    #[error("sketch refused")]
+    Relative(#[from] RelativeError),
+    /// Bins whose parts do not belong together.
+    #[error("sketch has {bins} bins and {weights} weights: each bin has one")]
+    Bins {
+        /// Bins announced.
+        bins: usize,
+        /// Weights given.
+        weights: usize,
+    },
     /// The set's registers cannot be read.
     #[error("set refused")]
     Set(#[from] HllError),
@@ -76,11 +91,11 @@ impl Refused {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NoName | Self::NoValue => "incomplete",
-            Self::UnknownEnum(..) | Self::TypeMismatch(_) | Self::Ambiguous => "type_mismatch",
+            Self::UnknownEnum(..) | Self::TypeMismatch(_) | Self::Ambiguous | Self::TwoValues => "type_mismatch",
             Self::LocalScope => "local_scope",
             Self::NotFinite => "not_finite",
             Self::BadStamp(..) | Self::Unstamped => "bad_stamp",
-            Self::Digest(_) => "bad_digest",
+            Self::Digest(_) | Self::Relative(_) | Self::Bins { .. } => "bad_digest",
             Self::Set(_) | Self::BadRegister(_) => "bad_set",
         }
     }
@@ -99,11 +114,10 @@ pub fn decode(metric: &Metric) -> Result<Item, Refused> {
     if metric.event.is_some() || metric.check.is_some() {
         return notice(metric, tags, stamp);
     }
-    let value = metric.value.as_ref().ok_or(Refused::NoValue)?;
 
     if metric.pass_through {
         let stamp = stamp.filter(|_| metric.timestamp > 0).ok_or(Refused::Unstamped)?;
-        let (kind, value) = match (kind, value) {
+        let (kind, value) = match (kind, metric.value.as_ref().ok_or(Refused::NoValue)?) {
             (Kind::Counter, Value::Counter(counter)) => {
                 (PointKind::Count, metric.exact_counter.unwrap_or(counter.value as f64))
             }
@@ -118,15 +132,20 @@ pub fn decode(metric: &Metric) -> Result<Item, Refused> {
     if scope == Scope::Local {
         return Err(Refused::LocalScope);
     }
-    let value = match (kind, value) {
-        (Kind::Counter, Value::Counter(counter)) => {
+    let value = match (kind, value(metric)?) {
+        (Kind::Histogram | Kind::Timer, Wire::Relative(sketch)) => {
+            PartialValue::Relative(Box::new(relative::decode(sketch)?))
+        }
+        (Kind::Counter, Wire::Value(Value::Counter(counter))) => {
             PartialValue::Counter(finite(metric.exact_counter.unwrap_or(counter.value as f64))?)
         }
-        (Kind::Gauge, Value::Gauge(gauge)) => PartialValue::Gauge(finite(gauge.value)?),
-        (Kind::Histogram | Kind::Timer, Value::Histogram(histogram)) => {
+        (Kind::Gauge, Wire::Value(Value::Gauge(gauge))) => PartialValue::Gauge(finite(gauge.value)?),
+        (Kind::Histogram | Kind::Timer, Wire::Value(Value::Histogram(histogram))) => {
             PartialValue::Digest(digest(histogram.t_digest.as_ref().ok_or(Refused::NoValue)?)?)
         }
-        (Kind::Set, Value::Set(set)) => PartialValue::Set(registers(&set.hyper_log_log, &metric.saturated_registers)?),
+        (Kind::Set, Wire::Value(Value::Set(set))) => {
+            PartialValue::Set(registers(&set.hyper_log_log, &metric.saturated_registers)?)
+        }
         _ => return Err(Refused::TypeMismatch(kind)),
     };
     Ok(Item::Partial(Partial { context: Context { name, tags, kind, scope }, value, stamp }))
@@ -161,6 +180,21 @@ fn notice(metric: &Metric, tags: Tags, stamp: Option<Stamp>) -> Result<Item, Ref
             Ok(Item::Check(Check { name, status, timestamp: check.timestamp, host, message, tags }, stamp))
         }
         _ => Err(Refused::Ambiguous),
+    }
+}
+
+/// The one value of a message.
+enum Wire<'a> {
+    Value(&'a Value),
+    Relative(&'a RelativeValue),
+}
+
+fn value(metric: &Metric) -> Result<Wire<'_>, Refused> {
+    match (&metric.value, &metric.relative) {
+        (Some(value), None) => Ok(Wire::Value(value)),
+        (None, Some(relative)) => Ok(Wire::Relative(relative)),
+        (None, None) => Err(Refused::NoValue),
+        (Some(_), Some(_)) => Err(Refused::TwoValues),
     }
 }
 

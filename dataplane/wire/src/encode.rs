@@ -9,7 +9,7 @@ use veneur_sketch::{HyperLogLog, TDigest};
 use crate::{
     metricpb,
     metricpb::{CounterValue, GaugeValue, HistogramValue, Metric, SetValue, check, event, metric::Value},
-    tdigest,
+    relative, tdigest,
 };
 
 /// The message of a partial. Byte for byte the original's as long as the value fits its fields.
@@ -23,15 +23,19 @@ pub fn encode_partial(partial: Partial) -> Metric {
         stamp: stamp.map(wire_stamp),
         ..Metric::default()
     };
-    metric.value = Some(match value {
-        PartialValue::Counter(total) => counter(total, &mut metric.exact_counter),
-        PartialValue::Gauge(value) => Value::Gauge(GaugeValue { value }),
-        PartialValue::Digest(digest) => histogram(digest),
+    metric.value = match value {
+        PartialValue::Counter(total) => Some(counter(total, &mut metric.exact_counter)),
+        PartialValue::Gauge(value) => Some(Value::Gauge(GaugeValue { value })),
+        PartialValue::Digest(digest) => Some(histogram(digest)),
+        PartialValue::Relative(sketch) => {
+            metric.relative = Some(relative::encode(&sketch));
+            None
+        }
         PartialValue::Set(set) => {
             metric.saturated_registers = saturated(&set);
-            Value::Set(SetValue { hyper_log_log: set.encode() })
+            Some(Value::Set(SetValue { hyper_log_log: set.encode() }))
         }
-    });
+    };
     metric
 }
 

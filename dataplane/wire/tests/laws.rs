@@ -8,10 +8,13 @@ use veneur_metric::{
     AlertType, Check, Context, Event, Kind, Partial, PartialValue, Point, PointKind, Priority, Scope, Stamp, Status,
     Tags,
 };
-use veneur_sketch::{HyperLogLog, TDigest};
+use veneur_sketch::{HyperLogLog, RelativeSketch, TDigest};
 use veneur_wire::{
     Item, decode, encode_check, encode_event, encode_partial, encode_point,
-    metricpb::{self, CounterValue, GaugeValue, HistogramValue, Metric, SetValue, metric::Value as Wire},
+    metricpb::{
+        self, CounterValue, GaugeValue, HistogramValue, Metric, RelativeBins, RelativeValue, SetValue,
+        metric::Value as Wire,
+    },
     tdigest,
 };
 
@@ -25,6 +28,16 @@ fn value() -> impl Strategy<Value = (Kind, PartialValue)> {
             numbers.iter().for_each(|n| assert!(digest.insert(*n, 1.0)));
             (if timer { Kind::Timer } else { Kind::Histogram }, PartialValue::Digest(digest))
         }),
+        (
+            any::<bool>(),
+            prop::collection::vec(prop_oneof![-1e9..1e9, Just(0.0), any::<f64>()], 1..300),
+            prop_oneof![Just(1.0), 0.1..1e9]
+        )
+            .prop_map(|(timer, numbers, weight): (bool, Vec<f64>, f64)| {
+                let mut sketch = RelativeSketch::new();
+                numbers.iter().for_each(|n| assert_eq!(sketch.insert(*n, weight), n.is_finite()));
+                (if timer { Kind::Timer } else { Kind::Histogram }, PartialValue::Relative(Box::new(sketch)))
+            }),
         (prop_oneof![0..200_u32, 5_000..20_000_u32], prop::collection::vec((0..16_384_u16, 1..=51_u8), 0..20))
             .prop_map(|(members, high)| {
                 let mut set = HyperLogLog::new();
@@ -72,6 +85,7 @@ proptest! {
                 prop_assert_eq!(a.reciprocal_sum().to_bits(), b.reciprocal_sum().to_bits());
             }
             (PartialValue::Set(a), PartialValue::Set(b)) => prop_assert_eq!(a, b),
+            (PartialValue::Relative(a), PartialValue::Relative(b)) => prop_assert_eq!(a, b),
             (a, b) => prop_assert!(false, "{a:?} came back as {b:?}"),
         }
     }
@@ -146,6 +160,26 @@ fn number() -> impl Strategy<Value = f64> {
     prop_oneof![4 => -1e6..1e6, 1 => any::<f64>(), 1 => Just(f64::NAN), 1 => Just(f64::INFINITY), 1 => Just(0.0)]
 }
 
+/// Bins that may lie anywhere, with any number of weights; often some that could be.
+fn bins() -> impl Strategy<Value = Option<RelativeBins>> {
+    let possible = (-100..100_i32, 0..20_usize).prop_map(|(first, more)| RelativeBins {
+        first,
+        gaps: vec![3; more],
+        counts: vec![7; more + 1],
+        weights: Vec::new(),
+    });
+    let any = (any::<i32>(), prop::collection::vec(any::<u32>(), 0..4), prop::collection::vec(any::<u64>(), 0..4))
+        .prop_flat_map(|(first, gaps, counts)| {
+            prop::collection::vec(number(), 0..4).prop_map(move |weights| RelativeBins {
+                first,
+                gaps: gaps.clone(),
+                counts: counts.clone(),
+                weights,
+            })
+        });
+    prop::option::of(prop_oneof![possible, any])
+}
+
 /// A message whose parts are of the right shape and need not fit each other.
 fn metric() -> impl Strategy<Value = Metric> {
     let digest = (prop::collection::vec((number(), number()), 0..20), number(), number(), number()).prop_map(
@@ -162,6 +196,17 @@ fn metric() -> impl Strategy<Value = Metric> {
         let hyper_log_log = [1, 14, 0, 1].into_iter().chain(tail).collect();
         Wire::Set(SetValue { hyper_log_log })
     });
+    let relative = (bins(), bins(), number(), prop::array::uniform4(number())).prop_map(
+        |(positive, negative, zero, [min, max, sum, reciprocal_sum])| RelativeValue {
+            positive,
+            negative,
+            zero,
+            min,
+            max,
+            sum,
+            reciprocal_sum,
+        },
+    );
     let value = prop_oneof![
         any::<i64>().prop_map(|value| Wire::Counter(CounterValue { value })),
         number().prop_map(|value| Wire::Gauge(GaugeValue { value })),
@@ -176,35 +221,43 @@ fn metric() -> impl Strategy<Value = Metric> {
         prop::option::weighted(0.1, number()),
         (prop::bool::weighted(0.1), any::<i64>()),
         prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(any::<u32>(), 0..3)],
+        prop::option::weighted(0.2, relative),
     )
-        .prop_map(|(name, (kind, scope, fits), value, stamp, exact_counter, point, saturated_registers)| {
-            let kind = match &value {
-                Some(Wire::Counter(_)) if fits => 0,
-                Some(Wire::Gauge(_)) if fits => 1,
-                Some(Wire::Histogram(_)) if fits => 2,
-                Some(Wire::Set(_)) if fits => 3,
-                _ => kind,
-            };
-            let (pass_through, timestamp) = point;
-            Metric {
-                name,
-                tags: Vec::new(),
-                r#type: kind,
-                value,
-                scope,
-                exact_counter,
-                timestamp,
-                stamp: stamp.map(|(boundary_ms, interval_ms)| metricpb::Stamp { boundary_ms, interval_ms }),
-                pass_through,
-                saturated_registers,
-                ..Metric::default()
-            }
-        })
+        .prop_map(
+            |(name, (kind, scope, fits), value, stamp, exact_counter, point, saturated_registers, relative)| {
+                // Rarely both.
+                let value = value.filter(|_| relative.is_none() || !fits);
+                let kind = match &value {
+                    Some(Wire::Counter(_)) if fits => 0,
+                    Some(Wire::Gauge(_)) if fits => 1,
+                    Some(Wire::Histogram(_)) if fits => 2,
+                    Some(Wire::Set(_)) if fits => 3,
+                    None if relative.is_some() && fits => 4,
+                    _ => kind,
+                };
+                let (pass_through, timestamp) = point;
+                Metric {
+                    name,
+                    tags: Vec::new(),
+                    r#type: kind,
+                    value,
+                    scope,
+                    exact_counter,
+                    timestamp,
+                    stamp: stamp.map(|(boundary_ms, interval_ms)| metricpb::Stamp { boundary_ms, interval_ms }),
+                    pass_through,
+                    saturated_registers,
+                    relative,
+                    ..Metric::default()
+                }
+            },
+        )
         .prop_flat_map(|metric| (Just(metric), (0..20_u8, -1..5_i32, -1..5_i32)))
         .prop_map(|(mut metric, (which, number, other))| {
             // Rarely an event or a check, and more rarely one that fits.
             if which < 2 {
                 metric.value = metric.value.filter(|_| number < 0);
+                metric.relative = metric.relative.filter(|_| number < 0);
                 metric.pass_through = other >= 0;
             }
             if which == 0 {

@@ -4,8 +4,11 @@ use prost::Message as _;
 use veneur_metric::{
     AlertType, Check, Context, Event, Kind, Partial, PartialValue, Priority, Scope, Stamp, Status, Tags,
 };
-use veneur_sketch::{HyperLogLog, TDigest};
-use veneur_wire::{Item, decode, encode_check, encode_event, encode_partial, metricpb::Metric};
+use veneur_sketch::{HyperLogLog, RelativeSketch, TDigest};
+use veneur_wire::{
+    Item, decode, encode_check, encode_event, encode_partial,
+    metricpb::{Metric, RelativeBins},
+};
 
 fn partial(name: &str, kind: Kind, scope: Scope, value: PartialValue) -> Partial {
     Partial { context: Context { name: name.into(), tags: Tags::none(), kind, scope }, value, stamp: None }
@@ -100,6 +103,27 @@ fn an_integer_counter_needs_no_extension_and_a_fraction_does() {
     assert_eq!(encode(2.5).exact_counter, Some(2.5));
     let Ok(Item::Partial(back)) = decode(&encode(2.5)) else { panic!("a partial") };
     assert!(matches!(back.value, PartialValue::Counter(total) if total.to_bits() == 2.5_f64.to_bits()));
+}
+
+#[test]
+fn a_hundred_values_of_relative_error_take_a_few_bytes_each() {
+    let mut sketch = RelativeSketch::new();
+    (1..=100).for_each(|n| assert!(sketch.insert(f64::from(n), 1.0)));
+    let sent = encode_partial(partial("a", Kind::Timer, Scope::Mixed, PartialValue::Relative(Box::new(sketch))));
+    assert_eq!(sent.value, None, "an old peer finds no value");
+    assert!(sent.encoded_len() < 300, "{} bytes", sent.encoded_len());
+    let refused = |change: fn(&mut RelativeBins)| {
+        let mut sent = sent.clone();
+        change(sent.relative.as_mut().and_then(|sketch| sketch.positive.as_mut()).expect("is there"));
+        decode(&sent).expect_err("must be refused").reason()
+    };
+    assert_eq!(refused(|bins| bins.counts.truncate(3)), "bad_digest");
+    assert_eq!(refused(|bins| bins.counts[0] = 0), "bad_digest");
+    assert_eq!(refused(|bins| bins.gaps[0] = u32::MAX), "bad_digest");
+    assert_eq!(refused(|bins| bins.weights.push(1.0)), "bad_digest");
+    let mut twice = sent.clone();
+    twice.value = encode_partial(partial("a", Kind::Timer, Scope::Mixed, digest(&[1.0]))).value;
+    assert_eq!(decode(&twice).expect_err("two values").reason(), "type_mismatch");
 }
 
 #[test]

@@ -46,15 +46,18 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// Of two ascending lists.
-    pub(super) fn merged(units: &[Unit], centroids: &[Centroid]) -> Self {
+    /// Of two ascending lists, the first of which has one weight.
+    pub(super) fn merged(units: &[Unit], unit_weight: f64, centroids: &[Centroid]) -> Self {
         let length = units.len() + centroids.len();
-        let (mut means, mut weights) = (vec![0.0; length], vec![1.0; length]);
+        let (mut means, mut weights) = (vec![0.0; length], vec![unit_weight; length]);
         let (mut unit, mut centroid) = (0, 0);
         for (mean, weight) in means.iter_mut().zip(&mut weights) {
             let (Some(&raw), Some(folded)) = (units.get(unit), centroids.get(centroid)) else { break };
-            let first = raw <= Unit::new(folded.mean);
-            (*mean, *weight) = if first { (raw.value(), 1.0) } else { (folded.mean, folded.weight) };
+            let other = Unit::new(folded.mean);
+            let first = raw <= other;
+            // Which comes first is chance: chosen between numbers, as a jump would be mistaken a third of the time.
+            *mean = raw.min(other).value();
+            *weight = f64::from_bits(if first { unit_weight.to_bits() } else { folded.weight.to_bits() });
             unit += usize::from(first);
             centroid += usize::from(!first);
         }
@@ -94,17 +97,20 @@ impl Columns {
     /// Joins each centroid into the one before it while the result keeps the limits.
     fn pass(&mut self, limits: &Limits, edges_count: bool) {
         let (Some(&mean), Some(&weight)) = (self.means.first(), self.weights.first()) else { return };
-        let edges = if edges_count { edge::all(&self.means, &self.weights) } else { vec![false; self.len()] };
-        let mut stretch = self.stretch(&edges, 0, 0.0);
+        let edges = if edges_count { edge::all(&self.means, &self.weights) } else { Vec::new() };
+        let mut edges = edges.into_iter().chain([self.len() - 1]);
+        let mut edge = edges.next().unwrap_or(0);
+        let mut stretch = self.stretch(0, edge, 0.0);
         let (mut kept, mut below, mut open) = (0, 0.0, Centroid { mean, weight });
         for next in 1..self.len() {
             let here = Centroid { mean: self.means[next], weight: self.weights[next] };
             let weight = open.weight + here.weight;
-            let joins = if edges[next - 1] {
-                stretch = self.stretch(&edges, next, below + open.weight);
+            let joins = if next > edge {
+                edge = edges.next().unwrap_or(edge);
+                stretch = self.stretch(next, edge, below + open.weight);
                 limits.allow(weight * ACROSS, below, weight)
             } else {
-                limits.allow(weight, below, weight) && limits.allow_within(&stretch, below, weight)
+                both(limits.allow(weight, below, weight), limits.allow_within(&stretch, below, weight))
             };
             if joins {
                 open.mean = between(open.mean, here.mean, here.weight / weight);
@@ -121,11 +127,20 @@ impl Columns {
         self.weights.truncate(kept + 1);
     }
 
-    fn stretch(&self, edges: &[bool], first: usize, start: f64) -> Stretch {
-        let last = (first..self.len() - 1).find(|&at| edges[at]).unwrap_or(self.len() - 1);
-        let weight: f64 = self.weights[first..=last].iter().sum();
-        Stretch { start, end: start + weight, constant: self.means[first] >= self.means[last] }
+    fn stretch(&self, first: usize, last: usize, start: f64) -> Stretch {
+        let within = &self.weights[first..=last];
+        let whole = last + 1 == self.len();
+        Stretch {
+            start: if first == 0 { f64::NEG_INFINITY } else { start },
+            end: if whole { f64::INFINITY } else { start + within.iter().sum::<f64>() },
+            constant: self.means[first] >= self.means[last],
+        }
     }
+}
+
+/// Whether both hold, without a jump between them: which fails is chance, and is mistaken too often.
+fn both(one: bool, other: bool) -> bool {
+    one & other
 }
 
 /// What a centroid may weigh, by where it lies: squared and multiplied out, so that no test divides or takes a root.
@@ -136,7 +151,7 @@ struct Limits {
     near_edge: f64,
 }
 
-/// The weight range between two edges.
+/// The weight range between two edges; infinite towards the ends of the distribution, which are none.
 struct Stretch {
     start: f64,
     end: f64,
@@ -156,16 +171,14 @@ impl Limits {
 
     /// Whether `counted` fits at both ends of a centroid of `weight`. The outermost values never join: rank 0 allows 0.
     fn allow(&self, counted: f64, below: f64, weight: f64) -> bool {
-        if counted > self.heaviest {
-            return false;
-        }
         let (squared, through) = (counted * counted * self.tail, below + weight);
-        squared <= below * (self.total - below) && squared <= through * (self.total - through)
+        let (at_start, at_end) = (below * (self.total - below), through * (self.total - through));
+        both(counted <= self.heaviest, both(squared <= at_start, squared <= at_end))
     }
 
     fn allow_within(&self, stretch: &Stretch, below: f64, weight: f64) -> bool {
-        let from_start = if stretch.start > 0.0 { below - stretch.start } else { f64::INFINITY };
-        let to_end = if stretch.end < self.total { stretch.end - below - weight } else { f64::INFINITY };
-        stretch.constant || weight * weight * self.near_edge <= from_start.min(to_end)
+        let squared = weight * weight * self.near_edge;
+        let (from_start, to_end) = (below - stretch.start, stretch.end - below - weight);
+        stretch.constant || both(squared <= from_start, squared <= to_end)
     }
 }

@@ -22,22 +22,23 @@ pub(super) fn after(centroids: &[Centroid], at: usize) -> Option<(f64, f64)> {
     is_edge(after.mean - before.mean, end, start).then_some((before.mean + end, after.mean - start))
 }
 
-/// For each centroid, whether the gap after it is an edge.
-pub(super) fn all(means: &[f64], weights: &[f64]) -> Vec<bool> {
-    let mut edges = vec![false; means.len()];
+/// The centroids that an edge follows, ascending.
+pub(super) fn all(means: &[f64], weights: &[f64]) -> Vec<usize> {
+    if means.len() < 2 * WINDOW {
+        return Vec::new();
+    }
     let windows = means.array_windows().zip(weights.array_windows());
     let spacings: Vec<f64> = windows.map(|(&means, &weights)| spacing(means, weights)).collect();
-    if means.len() < 2 * WINDOW {
-        return edges;
-    }
-    let gaps = means[WINDOW - 1..].array_windows().zip(weights[WINDOW - 1..].array_windows());
+    let gaps = means[WINDOW - 1..].array_windows::<2>().zip(weights[WINDOW - 1..].array_windows::<2>());
     let sides = spacings.iter().zip(&spacings[WINDOW..]);
-    for ((edge, (&[before, after], &[ends, starts])), (left, right)) in
-        edges[WINDOW - 1..].iter_mut().zip(gaps).zip(sides)
-    {
-        *edge = is_edge(after - before, left * ends / 2.0, right * starts / 2.0);
-    }
-    edges
+    // Comparing comes first and alone, so that the processor can do several at a time.
+    let edges: Vec<bool> = gaps
+        .zip(sides)
+        .map(|((&[before, after], &[ends, starts]), (left, right))| {
+            is_edge(after - before, left * ends / 2.0, right * starts / 2.0)
+        })
+        .collect();
+    (WINDOW - 1..).zip(edges).filter_map(|(at, edge)| edge.then_some(at)).collect()
 }
 
 fn is_edge(gap: f64, end: f64, start: f64) -> bool {

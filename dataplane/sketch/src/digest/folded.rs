@@ -54,7 +54,7 @@ impl Folded {
     /// Adds a centroid whose values are in the totals already.
     pub(super) fn push(&mut self, centroid: Centroid) {
         if self.centroids.len() == CAPACITY {
-            self.fold(&[], &compress::HELD);
+            self.fold(&[], 1.0, &compress::HELD);
         }
         if self.centroids.len() == self.centroids.capacity() {
             self.reserve(next_capacity(self.centroids.capacity(), CAPACITY));
@@ -64,10 +64,10 @@ impl Folded {
         self.centroids.push(centroid);
     }
 
-    /// Adds values of weight 1.
-    pub(super) fn insert_units(&mut self, units: &[Unit]) {
-        self.totals.insert_all(units.iter().map(|unit| unit.value()));
-        units.iter().for_each(|unit| self.push(Centroid { mean: unit.value(), weight: 1.0 }));
+    /// Adds values of one weight.
+    pub(super) fn insert_units(&mut self, units: &[Unit], weight: f64) {
+        self.totals.insert_all(units.iter().map(|unit| unit.value()), weight);
+        units.iter().for_each(|unit| self.push(Centroid { mean: unit.value(), weight }));
     }
 
     /// Sorts what came since the last time.
@@ -79,15 +79,15 @@ impl Folded {
         &self.centroids
     }
 
-    /// Takes ascending raw values in, and joins neighbours.
-    pub(super) fn fold(&mut self, units: &[Unit], grain: &Grain) {
+    /// Takes ascending values of one weight in, and joins neighbours.
+    pub(super) fn fold(&mut self, units: &[Unit], weight: f64, grain: &Grain) {
         if self.settled && units.is_empty() {
             return;
         }
         self.sort();
-        self.totals.insert_all(units.iter().map(|unit| unit.value()));
-        self.count += units.len() as f64;
-        let mut columns = compress::Columns::merged(units, &self.centroids);
+        self.totals.insert_all(units.iter().map(|unit| unit.value()), weight);
+        self.count += units.len() as f64 * weight;
+        let mut columns = compress::Columns::merged(units, weight, &self.centroids);
         self.blurred |= columns.fold(self.count, grain);
         if self.centroids.capacity() < columns.len() {
             self.reserve(if columns.len() > grain.kept / 2 { grain.kept } else { columns.len() });

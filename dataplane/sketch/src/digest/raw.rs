@@ -1,6 +1,10 @@
-//! Values of weight 1 as they came, eight bytes each: cheap to add, and exact.
+//! Values of one weight as they came, eight bytes each: cheap to add, and exact.
 
-use super::{Centroid, RAW_LIMIT, is_one};
+use super::{Centroid, RAW_LIMIT};
+use crate::totals::Totals;
+
+/// How far a stated sum of reciprocals may be from that of the values, relative to it.
+const RECIPROCAL_TOLERANCE: f64 = 1e-9;
 
 /// A value, held as the integer that sorts as it does: negative numbers have their lower bits turned over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,75 +25,116 @@ impl Unit {
     }
 }
 
-/// Values in any order, in memory that grows by doubling.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Raw(Vec<Unit>);
+/// Values in any order, in memory that grows by doubling. All weigh the same: 1 where nothing is sampled, and where
+/// something is, mostly by one rate.
+#[derive(Debug, Clone)]
+pub(super) struct Raw {
+    units: Vec<Unit>,
+    weight: f64,
+}
 
 impl Raw {
-    pub(super) const EMPTY: Self = Self(Vec::new());
+    pub(super) const EMPTY: Self = Self { units: Vec::new(), weight: 1.0 };
 
-    /// The values that unfolded centroids stand for; `None` unless all weigh 1 and the extremes are theirs.
-    pub(super) fn of_centroids(centroids: &[Centroid], min: f64, max: f64) -> Option<Self> {
-        if centroids.len() > RAW_LIMIT || !centroids.iter().all(|centroid| is_one(centroid.weight)) {
+    /// The values that centroids of one weight stand for; `None` if they stand for others, as the facts beside them
+    /// show.
+    pub(super) fn of_centroids(centroids: &[Centroid], ends: (f64, f64), reciprocal_sum: f64) -> Option<Self> {
+        let weight = centroids.first()?.weight;
+        let mut raw = Self { units: Vec::new(), weight };
+        if centroids.len() > RAW_LIMIT || !centroids.iter().all(|centroid| raw.weighs(centroid.weight)) {
             return None;
         }
-        let mut raw = Self(centroids.iter().map(|centroid| Unit::new(centroid.mean)).collect());
+        raw.units = centroids.iter().map(|centroid| Unit::new(centroid.mean)).collect();
         let units = raw.sort();
-        (*units.first()? == Unit::new(min + 0.0) && *units.last()? == Unit::new(max + 0.0)).then_some(raw)
+        let alike = (units.first()?.value(), units.last()?.value()) == (ends.0 + 0.0, ends.1 + 0.0);
+        (alike && (is_one(weight) || raw.explains(reciprocal_sum))).then_some(raw)
     }
 
-    /// Adds a value if it takes no memory.
-    pub(super) fn push_within_capacity(&mut self, value: f64) -> bool {
-        let fits = self.0.len() < self.0.capacity();
+    /// Adds a value if it is of this weight and takes no memory.
+    #[inline]
+    pub(super) fn push_within_capacity(&mut self, value: f64, weight: f64) -> bool {
+        let fits = self.weighs(weight) && self.units.len() < self.units.capacity();
         if fits {
-            self.0.push(Unit::new(value));
+            self.units.push(Unit::new(value));
         }
         fits
     }
 
-    /// Adds as many of the values as stay within `limit`, and returns the others.
-    pub(super) fn extend<'a>(&mut self, values: &'a [Unit], limit: usize) -> &'a [Unit] {
-        let (fitting, others) = values.split_at(values.len().min(limit.saturating_sub(self.0.len())));
-        let mut capacity = self.0.capacity();
-        while capacity < self.0.len() + fitting.len() {
+    /// Whether values of that weight can be added.
+    pub(super) fn takes(&self, weight: f64) -> bool {
+        self.units.is_empty() || self.weighs(weight)
+    }
+
+    /// Adds as many values as stay within `limit`, and returns the others. The weight has to be one that it
+    /// [`takes`](Self::takes).
+    pub(super) fn extend<'a>(&mut self, values: &'a [Unit], weight: f64, limit: usize) -> &'a [Unit] {
+        self.weight = weight;
+        let (fitting, others) = values.split_at(values.len().min(limit.saturating_sub(self.units.len())));
+        let mut capacity = self.units.capacity();
+        while capacity < self.units.len() + fitting.len() {
             capacity = next_capacity(capacity, limit);
         }
-        self.0.reserve_exact(capacity - self.0.len());
-        self.0.extend_from_slice(fitting);
+        self.units.reserve_exact(capacity - self.units.len());
+        self.units.extend_from_slice(fitting);
         others
     }
 
     /// Forgets all values, and keeps no more memory than `limit` of them take.
     pub(super) fn clear(&mut self, limit: usize) {
-        self.0.clear();
-        self.0.shrink_to(limit);
+        self.units.clear();
+        self.units.shrink_to(limit);
     }
 
     pub(super) fn sort(&mut self) -> &[Unit] {
         // Stable, because that sort takes runs that ascend already as they are.
-        self.0.sort();
-        &self.0
+        self.units.sort();
+        &self.units
     }
 
     pub(super) fn units(&self) -> &[Unit] {
-        &self.0
+        &self.units
     }
 
-    pub(super) fn values(&self) -> impl ExactSizeIterator<Item = f64> + Clone {
-        self.0.iter().map(|unit| unit.value())
+    pub(super) fn weight(&self) -> f64 {
+        self.weight
+    }
+
+    pub(super) fn count(&self) -> f64 {
+        self.units.len() as f64 * self.weight
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = f64> + Clone {
+        self.units.iter().map(|unit| unit.value())
     }
 
     pub(super) fn size_bytes(&self) -> usize {
-        self.0.capacity() * size_of::<Unit>()
+        self.units.capacity() * size_of::<Unit>()
     }
 
     /// Bytes that one more value takes, up to `limit`.
     pub(super) fn grows(&self, limit: usize) -> usize {
-        if self.0.len() < self.0.capacity() {
+        if self.units.len() < self.units.capacity() {
             return 0;
         }
-        (next_capacity(self.0.capacity(), limit) - self.0.capacity()) * size_of::<Unit>()
+        (next_capacity(self.units.capacity(), limit) - self.units.capacity()) * size_of::<Unit>()
     }
+
+    #[expect(clippy::float_cmp, reason = "only the very same weight need not be kept beside each value")]
+    fn weighs(&self, weight: f64) -> bool {
+        weight == self.weight
+    }
+
+    fn explains(&self, reciprocal_sum: f64) -> bool {
+        let mut totals = Totals::ZERO;
+        totals.insert_all(self.values(), self.weight);
+        let found = totals.summary(0.0).reciprocal_sum;
+        found.total_cmp(&reciprocal_sum).is_eq() || (found - reciprocal_sum).abs() <= RECIPROCAL_TOLERANCE * found.abs()
+    }
+}
+
+#[expect(clippy::float_cmp, reason = "of any other weight, several values may be the mean")]
+fn is_one(weight: f64) -> bool {
+    weight == 1.0
 }
 
 /// Doubling, but never past what is used.

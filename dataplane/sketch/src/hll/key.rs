@@ -16,6 +16,9 @@ const EXTRA: u32 = PRECISION - 14;
 pub(super) struct Key(u32);
 
 impl Key {
+    /// What no hash makes.
+    pub(super) const FREE: Self = Self(0);
+
     #[expect(clippy::cast_possible_truncation, reason = "25 bits remain after the shift")]
     pub(super) fn of(hash: u64) -> Self {
         let index = (hash >> (64 - PRECISION)) as u32;

@@ -7,7 +7,7 @@
 //! dense:  u32be 8192, then 8192 bytes; byte j holds registers 2j (high nibble) and 2j + 1; rank = b + nibble
 //! ```
 
-use super::{HyperLogLog, Key, MAX_RANK, REGISTERS, Registers};
+use super::{HyperLogLog, Key, Keys, MAX_RANK, REGISTERS, Registers};
 
 const VERSION: u8 = 1;
 const PRECISION: u8 = 14;
@@ -91,16 +91,15 @@ impl HyperLogLog {
         if precision != PRECISION {
             return Err(HllError::Precision(precision));
         }
-        let registers = match form {
-            SPARSE => decode_sparse(&mut rest)?,
-            DENSE => Registers::Dense(decode_dense(&mut rest, base)?),
+        let mut decoded = Self::new();
+        match form {
+            SPARSE => decode_sparse(&mut rest)?.into_iter().for_each(|key| decoded.add(key)),
+            DENSE => decoded.registers = Registers::Dense(decode_dense(&mut rest, base)?),
             other => return Err(HllError::Form(other)),
-        };
+        }
         if !rest.0.is_empty() {
             return Err(HllError::Trailing(rest.0.len()));
         }
-        let mut decoded = Self { registers };
-        decoded.settle();
         Ok(decoded)
     }
 
@@ -124,26 +123,26 @@ fn base(ranks: &[u8; REGISTERS]) -> u8 {
     if ranks.iter().any(|&rank| rank > NIBBLE) { lowest } else { 0 }
 }
 
-fn encode_sparse(keys: &[Key]) -> Vec<u8> {
-    let (unsorted, listed) = if keys.len() <= UNSORTED_LIMIT { (keys, &[][..]) } else { (&[][..], keys) };
+fn encode_sparse(keys: &Keys) -> Vec<u8> {
+    let (unsorted, listed) = if keys.len() <= UNSORTED_LIMIT { (keys.len(), 0) } else { (0, keys.len()) };
     let mut payload = Vec::with_capacity(20 + 4 * keys.len());
     payload.extend([VERSION, PRECISION, 0, SPARSE]);
-    payload.extend(be32(unsorted.len()));
-    payload.extend(unsorted.iter().flat_map(|key| key.bits().to_be_bytes()));
-    let mut list = Vec::with_capacity(4 * listed.len());
+    payload.extend(be32(unsorted));
+    payload.extend(keys.iter().take(unsorted).flat_map(|key| key.bits().to_be_bytes()));
+    let mut list = Vec::with_capacity(4 * listed);
     let mut last = 0;
-    for key in listed {
+    for key in keys.iter().take(listed) {
         push_varint(&mut list, key.bits() - last);
         last = key.bits();
     }
-    payload.extend(be32(listed.len()));
+    payload.extend(be32(listed));
     payload.extend(last.to_be_bytes());
     payload.extend(be32(list.len()));
     payload.extend(list);
     payload
 }
 
-fn decode_sparse(rest: &mut Reader) -> Result<Registers, HllError> {
+fn decode_sparse(rest: &mut Reader) -> Result<Vec<Key>, HllError> {
     let unsorted = rest.length("unsorted keys", KEYS_LIMIT)?;
     let unsorted = rest.bytes(4 * unsorted, "unsorted keys")?.as_chunks::<4>().0;
     let count = rest.length("listed keys", KEYS_LIMIT)?;
@@ -165,9 +164,7 @@ fn decode_sparse(rest: &mut Reader) -> Result<Registers, HllError> {
     if keys.len() != unsorted.len() + count || previous != last {
         return Err(HllError::List);
     }
-    keys.sort();
-    keys.dedup();
-    Ok(Registers::Sparse(keys))
+    Ok(keys)
 }
 
 fn decode_dense(rest: &mut Reader, base: u8) -> Result<Box<[u8; REGISTERS]>, HllError> {

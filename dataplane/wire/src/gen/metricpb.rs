@@ -187,6 +187,42 @@ pub mod check {
         }
     }
 }
+/// Weights by bin: bin i holds magnitudes above e^(0.02\*(i-1)), up to e^(0.02\*i).
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RelativeBins {
+    /// The lowest bin that holds any.
+    #[prost(sint32, tag = "1")]
+    pub first: i32,
+    /// For each further bin that holds any, how far it lies above the one before, less one.
+    #[prost(uint32, repeated, tag = "2")]
+    pub gaps: ::prost::alloc::vec::Vec<u32>,
+    /// The weight of each bin, where all are whole numbers.
+    #[prost(uint64, repeated, tag = "3")]
+    pub counts: ::prost::alloc::vec::Vec<u64>,
+    /// The weight of each bin, where some are not.
+    #[prost(double, repeated, tag = "4")]
+    pub weights: ::prost::alloc::vec::Vec<f64>,
+}
+/// A histogram whose quantiles are within 1 % of their values. The original has none.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RelativeValue {
+    #[prost(message, optional, tag = "1")]
+    pub positive: ::core::option::Option<RelativeBins>,
+    /// Of the values' magnitudes.
+    #[prost(message, optional, tag = "2")]
+    pub negative: ::core::option::Option<RelativeBins>,
+    /// The weight of zeros.
+    #[prost(double, tag = "3")]
+    pub zero: f64,
+    #[prost(double, tag = "4")]
+    pub min: f64,
+    #[prost(double, tag = "5")]
+    pub max: f64,
+    #[prost(double, tag = "6")]
+    pub sum: f64,
+    #[prost(double, tag = "7")]
+    pub reciprocal_sum: f64,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Metric {
     #[prost(string, tag = "1")]
@@ -218,6 +254,9 @@ pub struct Metric {
     /// The outcome of a service check, in place of a value.
     #[prost(message, optional, boxed, tag = "111")]
     pub check: ::core::option::Option<::prost::alloc::boxed::Box<Check>>,
+    /// Instead of `value`, which an old peer then misses: such a metric is not sent there.
+    #[prost(message, optional, tag = "107")]
+    pub relative: ::core::option::Option<RelativeValue>,
     #[prost(oneof = "metric::Value", tags = "5, 6, 7, 8")]
     pub value: ::core::option::Option<metric::Value>,
 }

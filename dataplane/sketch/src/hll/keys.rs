@@ -1,0 +1,148 @@
+//! A set of keys, ascending, in a table that leaves gaps: a key lies at or after the slot that its bits point to, and
+//! nothing but other keys lies between.
+//!
+//! Keys are hashes, so their size says where in the table they belong: finding one takes a few steps, and reading all
+//! in order takes no sorting (ordered hash tables, Amble and Knuth 1974, with a hash that keeps the order).
+
+use super::{Key, SPARSE_LIMIT};
+
+/// Slots that keys point to when a sparse set is largest: an eighth more than keys, so that searches stay short.
+const MOST_SLOTS: usize = SPARSE_LIMIT + SPARSE_LIMIT / 8;
+
+/// All but one of two thousand keys are below this.
+const USUAL: usize = 1 << 26;
+
+/// Distinct keys, ascending.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Keys {
+    /// First those that keys point to, then a few that take what the others have no room for.
+    slots: Vec<Key>,
+    pointed: usize,
+    count: usize,
+}
+
+impl Keys {
+    pub(super) const EMPTY: Self = Self { slots: Vec::new(), pointed: 0, count: 0 };
+
+    /// Adds a key, which may be there already.
+    #[inline]
+    pub(super) fn insert(&mut self, key: Key) {
+        if let Err(at) = self.find(key) {
+            self.insert_at(at, key);
+        }
+    }
+
+    /// Ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Key> + Clone {
+        self.slots.iter().copied().filter(|&slot| slot != Key::FREE)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn size_bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Key>()
+    }
+
+    /// Bytes that one more key may take.
+    pub(super) fn grows(&self) -> usize {
+        let more = if self.is_full() {
+            self.next_size().1 - self.slots.len()
+        } else if self.slots.last().is_some_and(|&slot| slot != Key::FREE) {
+            spare(self.pointed)
+        } else {
+            0
+        };
+        more * size_of::<Key>()
+    }
+
+    /// Where the key is, or where it belongs.
+    fn find(&self, key: Key) -> Result<usize, usize> {
+        let first = (key.bits() as usize).min(USUAL - 1) * self.pointed / USUAL;
+        let after = self.slots[first..].iter().position(|&slot| slot >= key || slot == Key::FREE);
+        let at = after.map_or(self.slots.len(), |after| first + after);
+        if self.slots.get(at) == Some(&key) { Ok(at) } else { Err(at) }
+    }
+
+    fn insert_at(&mut self, at: usize, key: Key) {
+        if self.is_full() {
+            let (pointed, slots) = self.next_size();
+            let larger = Self { slots: vec![Key::FREE; slots], pointed, count: 0 };
+            std::mem::replace(self, larger).iter().for_each(|key| self.insert(key));
+            // Not full now.
+            return self.insert(key);
+        }
+        let gap = self.slots[at..].iter().position(|&slot| slot == Key::FREE).unwrap_or_else(|| {
+            let (end, more) = (self.slots.len(), spare(self.pointed));
+            self.slots.reserve_exact(more);
+            self.slots.resize(end + more, Key::FREE);
+            end - at
+        });
+        self.slots.copy_within(at..at + gap, at + 1);
+        self.slots[at] = key;
+        self.count += 1;
+    }
+
+    fn is_full(&self) -> bool {
+        self.pointed < MOST_SLOTS && self.count == self.pointed - self.pointed / 8
+    }
+
+    /// Slots that keys point to in the next larger table, and all of its slots. Keys that crowd the end may do so there.
+    fn next_size(&self) -> (usize, usize) {
+        let pointed = (2 * self.pointed).clamp(8, MOST_SLOTS);
+        let crowded = self.slots.len() - self.pointed;
+        (pointed, pointed + spare(pointed).max(crowded + 1))
+    }
+}
+
+/// Equal when the keys are: one set may lie in tables of several sizes.
+impl PartialEq for Keys {
+    fn eq(&self, other: &Self) -> bool {
+        self.count == other.count && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Keys {}
+
+fn spare(pointed: usize) -> usize {
+    pointed / 64 + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::metro;
+    use super::{Key, Keys, SPARSE_LIMIT};
+    use std::collections::BTreeSet;
+
+    fn check(keys: impl Iterator<Item = Key>) -> Keys {
+        let (mut table, mut model) = (Keys::EMPTY, BTreeSet::new());
+        for key in keys {
+            let (size, grows) = (table.size_bytes(), table.grows());
+            for _ in 0..2 {
+                table.insert(key);
+            }
+            model.insert(key);
+            assert!(table.size_bytes() <= size + grows, "{} bytes after {size} and {grows}", table.size_bytes());
+            assert_eq!(table.len(), model.len());
+        }
+        assert!(table.iter().eq(model));
+        table
+    }
+
+    #[test]
+    fn a_table_holds_what_a_tree_holds() {
+        let mut hashes = (0_u32..).map(|n| metro::hash(&n.to_le_bytes()));
+        let table = check(hashes.by_ref().take(SPARSE_LIMIT).map(Key::of));
+        assert!(table.size_bytes() <= 20_000, "{} bytes", table.size_bytes());
+    }
+
+    #[test]
+    fn keys_that_all_point_to_one_place_are_held_too() {
+        // Hashes whose first 25 bits are few: the last slots of the table, its middle, its first.
+        for first in [u64::MAX << 50, 1 << 63, 0] {
+            let table = check((0..2_000_u64).map(|n| Key::of(first | n << 39 | (n * 7919) << 17)));
+            assert!(table.size_bytes() <= 30_000, "{} bytes", table.size_bytes());
+        }
+    }
+}
