@@ -1,5 +1,6 @@
 //! Developer commands of this repository, run as `cargo xtask COMMAND`.
 
+mod bench;
 mod cluster;
 mod demo;
 mod r#gen;
@@ -41,10 +42,10 @@ enum Task {
     /// Run every test: formatting, house rules, lints, unit and law tests, documentation, dependencies, chart, and the
     /// cluster tests on a cluster of their own.
     Test(Test),
-    /// Run a bench: `sketch` prints rank errors, sizes and times beside other implementations.
+    /// Run a bench, and print its figures beside those of others and beside their bars.
     Bench {
-        /// Which.
-        which: Bench,
+        #[command(subcommand)]
+        which: bench::Bench,
     },
     /// Rewrite what is generated: the resource's definition, protocol code, golden files.
     Gen,
@@ -87,11 +88,6 @@ enum Part {
     Checks,
     /// The cluster tests.
     Cluster,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Bench {
-    Sketch,
 }
 
 #[derive(Args)]
@@ -143,7 +139,7 @@ fn run(task: Task) -> anyhow::Result<()> {
             };
             verify::run(extent, keep, &Progress::start())
         }
-        Task::Bench { which: Bench::Sketch } => verify::bench("veneur-sketch"),
+        Task::Bench { which } => bench::run(&which, &Progress::start()),
         Task::Gen => r#gen::write(&Progress::start()),
         Task::Tidy => tidy::check(),
         Task::Kubectl(passed) => become_command("kubectl", passed),
