@@ -3,6 +3,8 @@
 mod bench;
 mod cluster;
 mod demo;
+mod endurance;
+mod fuzz;
 mod r#gen;
 mod images;
 mod tidy;
@@ -47,6 +49,8 @@ enum Task {
         #[command(subcommand)]
         which: bench::Bench,
     },
+    /// Run every fuzz target for a while, or those that are named.
+    Fuzz(fuzz::Fuzz),
     /// Rewrite what is generated: the resource's definition, protocol code, golden files.
     Gen,
     /// Check the house rules: directions between rooms, lints, file sizes.
@@ -71,7 +75,7 @@ struct Up {
 
 #[derive(Args)]
 struct Test {
-    /// Also what takes long: the cluster tests three times over.
+    /// Also what takes long: floods of contexts and datagrams, and the cluster tests three times over.
     #[arg(long, conflicts_with = "only")]
     all: bool,
     /// Only a part of it.
@@ -140,6 +144,7 @@ fn run(task: Task) -> anyhow::Result<()> {
             verify::run(extent, keep, &Progress::start())
         }
         Task::Bench { which } => bench::run(&which, &Progress::start()),
+        Task::Fuzz(what) => what.run(&Progress::start()),
         Task::Gen => r#gen::write(&Progress::start()),
         Task::Tidy => tidy::check(),
         Task::Kubectl(passed) => become_command("kubectl", passed),

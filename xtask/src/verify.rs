@@ -4,13 +4,14 @@ use std::env;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cluster::progress::Progress;
 use crate::cluster::{self, Cluster, Name, Parts, workspace};
 use crate::images::{self, Images};
-use crate::{demo::install, tidy, tools};
+use crate::{demo::install, endurance, fuzz, tidy, tools};
 
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub(crate) enum Extent {
     Cluster,
     /// What every change has to pass.
     Normal,
-    /// Also what takes long: the cluster tests three times over.
+    /// Also what takes long: the runs of `endurance`, and the cluster tests three times over.
     All,
 }
 
@@ -32,6 +33,9 @@ const ENDURANCE: usize = 3;
 pub(crate) fn run(extent: Extent, keep: bool, progress: &Progress) -> Result<()> {
     if extent != Extent::Cluster {
         checks(progress)?;
+    }
+    if extent == Extent::All {
+        endurance::run(progress)?;
     }
     if extent != Extent::Checks {
         let rounds = if extent == Extent::All { ENDURANCE } else { 1 };
@@ -46,6 +50,7 @@ fn checks(progress: &Progress) -> Result<()> {
     progress.step("house rules", |_| tidy::check())?;
     cargo(progress, "lints", &["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])?;
     cargo(progress, "unit and law tests, drift of generated files", &["test", "--locked", "--no-fail-fast"])?;
+    fuzz::run(Duration::from_secs(fuzz::SECONDS), &[], progress)?;
     documentation(progress)?;
     dependencies(progress)?;
     chart(progress)

@@ -40,6 +40,9 @@ struct Send {
     /// Datagrams a second; 0 is as fast as can be.
     #[arg(long, default_value_t = 1_000)]
     rate: u64,
+    /// Milliseconds from burst to burst.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    tick: u64,
     /// Seconds to send for.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
@@ -89,6 +92,7 @@ fn run(command: Command) -> Result<String> {
             let load = Load { contexts, lines, only, seed };
             let pace = send::Pace {
                 packets_per_second: arguments.rate,
+                tick: Duration::from_millis(arguments.tick),
                 duration: seconds(arguments.seconds)?,
                 at_most: arguments.packets,
             };

@@ -1,8 +1,8 @@
 //! The load generator: datagrams at a paced rate for a bounded time.
 //!
-//! A burst is what a fraction of a millisecond owes, so that a receiver sees an even stream and its buffer is a
-//! reserve, not a queue. A generator that was held up makes up for a few milliseconds only; the rest is forgone and
-//! reported, because making up for it would be a flood that nobody asked for.
+//! A burst is what a tick owes: ticks are short, so that a receiver sees an even stream and its buffer is a reserve, not
+//! a queue. A generator that was held up makes up for a few of them only; the rest is forgone and reported, because
+//! making up for it would be a flood that nobody asked for.
 
 use std::io::IoSlice;
 use std::net::UdpSocket;
@@ -20,17 +20,16 @@ use crate::packets::{Load, Packets, Source};
 /// Datagrams in one system call.
 const BATCH: usize = 32;
 
-/// How often datagrams are sent.
-const TICK: Duration = Duration::from_micros(250);
-
-/// What is made up for after having been held up.
-const MADE_UP: Duration = Duration::from_millis(3);
+/// Ticks that are made up for after having been held up.
+const MADE_UP: u32 = 4;
 
 /// How fast, and how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     /// Datagrams a second; 0 is as fast as can be.
     pub packets_per_second: u64,
+    /// How often a burst is sent.
+    pub tick: Duration,
     /// When to stop.
     pub duration: Duration,
     /// When to stop too: after so many datagrams.
@@ -112,13 +111,13 @@ fn send_block(socket: &UdpSocket, block: &Packets, clock: &mut Clock, sent: &mut
 struct Clock {
     pace: Pace,
     begun: Instant,
-    tick: Instant,
+    next: Instant,
 }
 
 impl Clock {
     fn new(pace: Pace) -> Self {
         let now = Instant::now();
-        Self { pace, begun: now, tick: now }
+        Self { pace, begun: now, next: now }
     }
 
     fn runs(&self, sent: &Sent) -> bool {
@@ -133,7 +132,7 @@ impl Clock {
         }
         let due = self.due(self.begun.elapsed());
         let owed = due.saturating_sub(sent.packets + sent.errors + sent.forgone);
-        let most = self.due(MADE_UP).max(1);
+        let most = self.due(self.pace.tick * MADE_UP).max(1);
         sent.forgone += owed.saturating_sub(most);
         owed.min(most).min(left)
     }
@@ -145,17 +144,19 @@ impl Clock {
 
     fn sleep(&mut self) {
         let now = Instant::now();
-        self.tick += TICK;
-        if self.tick <= now {
-            self.tick = now + TICK;
+        self.next += self.pace.tick;
+        if self.next <= now {
+            self.next = now + self.pace.tick;
         }
-        thread::sleep(self.tick - now);
+        thread::sleep(self.next - now);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const TICK: Duration = Duration::from_millis(1);
 
     #[test]
     fn what_is_sent_arrives_at_the_rate_that_was_asked_for() {
@@ -164,7 +165,7 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         socket.connect(receiver.local_addr().expect("an address")).expect("connected");
         let load = Load { contexts: 400, lines: 10, only: None, seed: 1 };
-        let pace = Pace { packets_per_second: 200, duration: Duration::from_mins(1), at_most: 50 };
+        let pace = Pace { packets_per_second: 200, tick: TICK, duration: Duration::from_mins(1), at_most: 50 };
         let sent = send(&socket, load, pace).expect("sent");
         assert_eq!((sent.packets, sent.samples, sent.errors), (50, 500, 0));
         // Never faster than asked; how much slower is the machine's business.
@@ -179,7 +180,7 @@ mod tests {
         let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
         if socket.connect("192.0.2.1:9").is_ok() {
             let load = Load { contexts: 1, lines: 1, only: None, seed: 1 };
-            let pace = Pace { packets_per_second: 1, duration: Duration::from_secs(1), at_most: 1 };
+            let pace = Pace { packets_per_second: 1, tick: TICK, duration: Duration::from_secs(1), at_most: 1 };
             assert!(send(&socket, load, pace).is_err());
         }
     }

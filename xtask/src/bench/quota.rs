@@ -21,7 +21,7 @@ pub(super) fn run(programs: &Programs, progress: &Progress) -> Result<()> {
         let receiver = Receiver::start(Kind::Ours, programs, place)?;
         let sent = Load::mix(1_000, 1, RATE, SECONDS).send(programs, receiver.port)?;
         let dropped = receiver.drained()?;
-        let taken = receiver.status()?["ingest"]["samples"]["aggregated"].as_u64().unwrap_or_default();
+        let taken = receiver.status()?["ledgers"]["samples"]["aggregated"].as_u64().unwrap_or_default();
         Ok((sent, dropped, taken, cgroup.killed()?, cgroup.peak_bytes()?))
     })?;
     println!("\n{title}; {}", cgroup.throttling());

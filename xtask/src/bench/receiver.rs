@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -121,11 +121,11 @@ impl Receiver {
         http: Option<(u16, &str)>,
         stats: Option<UdpSocket>,
     ) -> Result<Self> {
-        let mut command = wrap(["taskset", "-c", CORE], command);
+        let mut command = wrap(["nice", "-n", super::NICENESS, "taskset", "-c", CORE], command);
         if let Some(cgroup) = place.cgroup {
             command = cgroup.wrap(&command);
         }
-        let log = workspace().join("target/bench/receiver.log");
+        let log = folder()?.join("receiver.log");
         let log_file = fs::File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);
         let begun = Instant::now();
@@ -230,11 +230,16 @@ fn configuration(name: &str, place: Place<'_>, port: u16, http: u16, own: &str) 
          aggregates: [min, max, count]\npercentiles: [0.5, 0.75, 0.99]\n\
          statsd_listen_addresses: [\"udp://127.0.0.1:{port}\"]\nhttp_address: \"127.0.0.1:{http}\"\n{own}"
     );
-    let folder = workspace().join("target/bench");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let file = folder.join(format!("{name}.yaml"));
+    let file = folder()?.join(format!("{name}.yaml"));
     fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
     file.into_os_string().into_string().ok().context("the workspace's path is not UTF-8")
+}
+
+/// Where configurations and logs are left to look at.
+fn folder() -> Result<PathBuf> {
+    let folder = workspace().join("target/bench");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
 }
 
 fn free_udp_port() -> Result<u16> {

@@ -18,6 +18,8 @@ pub(crate) struct Load {
     pub(crate) lines: u32,
     /// Datagrams a second; 0 is as fast as can be.
     pub(crate) rate: u64,
+    /// Milliseconds from burst to burst.
+    pub(crate) tick: u32,
     pub(crate) seconds: f64,
     /// And then no more than so many datagrams.
     pub(crate) packets: Option<u64>,
@@ -28,7 +30,7 @@ pub(crate) struct Load {
 impl Load {
     /// The mix, for some time.
     pub(crate) fn mix(contexts: u32, lines: u32, rate: u64, seconds: f64) -> Self {
-        Self { contexts, lines, rate, seconds, packets: None, kind: None }
+        Self { contexts, lines, rate, tick: 1, seconds, packets: None, kind: None }
     }
 
     /// This many visits of every context, and then no more.
@@ -40,14 +42,19 @@ impl Load {
 
     /// Sends all of it to this port of this machine.
     pub(crate) fn send(&self, programs: &Programs, port: u16) -> Result<Sent> {
-        let mut command = Command::new("taskset");
-        command.args(["-c", CORE]).arg(&programs.load).arg("send").arg(format!("127.0.0.1:{port}"));
+        let mut command = Command::new("nice");
+        command
+            .args(["-n", super::NICENESS, "taskset", "-c", CORE])
+            .arg(&programs.load)
+            .arg("send")
+            .arg(format!("127.0.0.1:{port}"));
         let mut option = |name: &str, value: String| {
             command.args([name, &value]);
         };
         option("--contexts", self.contexts.to_string());
         option("--lines", self.lines.to_string());
         option("--rate", self.rate.to_string());
+        option("--tick", self.tick.to_string());
         option("--seconds", self.seconds.to_string());
         if let Some(packets) = self.packets {
             option("--packets", packets.to_string());
