@@ -12,6 +12,8 @@ mod readings;
 mod receiver;
 mod sender;
 
+use std::process::Command;
+
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -20,6 +22,7 @@ pub(crate) use programs::Programs;
 pub(crate) use receiver::{Kind, Place, Receiver};
 pub(crate) use sender::{Load, Sent};
 
+use crate::cluster::process::wrap;
 use crate::cluster::progress::Progress;
 use crate::verify;
 
@@ -101,9 +104,12 @@ impl Ingest {
     }
 }
 
-/// Before what else runs here: on-CPU time stays the same, but a receiver that is kept from its core loses datagrams.
-/// Without root nice(1) says that it cannot, and goes on.
-const NICENESS: &str = "-10";
+/// `command` on one core, for both sides. It ends with this process, and goes before what else runs here: on-CPU time
+/// stays the same, but a receiver that is kept from its core loses datagrams. Without root nice(1) says that it cannot,
+/// and goes on.
+fn pinned(core: &str, command: &Command) -> Command {
+    wrap(["setpriv", "--pdeathsig", "KILL", "nice", "-n", "-10", "taskset", "-c", core], command)
+}
 
 /// The middle one of some figures.
 fn median(mut figures: Vec<f64>) -> f64 {

@@ -88,8 +88,10 @@ struct Test {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Part {
-    /// All but the cluster tests; needs no root.
+    /// What needs no root: all but endurance and the cluster tests.
     Checks,
+    /// What must not bring an instance down: floods of contexts and datagrams; needs root.
+    Endurance,
     /// The cluster tests.
     Cluster,
 }
@@ -137,6 +139,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test(Test { all, only, keep }) => {
             let extent = match only {
                 Some(Part::Checks) => verify::Extent::Checks,
+                Some(Part::Endurance) => verify::Extent::Endurance,
                 Some(Part::Cluster) => verify::Extent::Cluster,
                 None if all => verify::Extent::All,
                 None => verify::Extent::Normal,

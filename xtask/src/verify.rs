@@ -16,8 +16,10 @@ use crate::{demo::install, endurance, fuzz, tidy, tools};
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// All but the cluster tests.
+    /// What needs no root: all but endurance and the cluster tests.
     Checks,
+    /// The runs of `endurance` alone.
+    Endurance,
     /// The cluster tests alone.
     Cluster,
     /// What every change has to pass.
@@ -27,18 +29,18 @@ pub(crate) enum Extent {
 }
 
 /// Times that the cluster tests are run in full: a test that passes once may still be a flaky one.
-const ENDURANCE: usize = 3;
+const ROUNDS: usize = 3;
 
 /// Runs the tests; stops at the first step that fails.
 pub(crate) fn run(extent: Extent, keep: bool, progress: &Progress) -> Result<()> {
-    if extent != Extent::Cluster {
+    if matches!(extent, Extent::Checks | Extent::Normal | Extent::All) {
         checks(progress)?;
     }
-    if extent == Extent::All {
+    if matches!(extent, Extent::Endurance | Extent::All) {
         endurance::run(progress)?;
     }
-    if extent != Extent::Checks {
-        let rounds = if extent == Extent::All { ENDURANCE } else { 1 };
+    if matches!(extent, Extent::Cluster | Extent::Normal | Extent::All) {
+        let rounds = if extent == Extent::All { ROUNDS } else { 1 };
         on_a_cluster(rounds, keep, progress)?;
     }
     progress.say(&format!("all passed in {:.0} s", progress.elapsed().as_secs_f64()));

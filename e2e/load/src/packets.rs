@@ -89,7 +89,10 @@ impl Source {
 
     fn within(load: Load, bytes: usize) -> Self {
         let order = (0..load.contexts).collect();
-        let (rng, part) = (Rng::with_seed(load.seed), bytes / LINE / 8);
+        let lines = load.lines.max(1);
+        // Whole datagrams, so that blocks leave no short ones behind.
+        let part = (bytes / LINE / 8).next_multiple_of(lines);
+        let rng = Rng::with_seed(load.seed);
         let mut source = Self { load, rng, order, done: 0, whole: true, part, block: Packets::default() };
         let passes = bytes / (load.contexts as usize * LINE).max(1);
         for _ in 0..passes.min(128) {
@@ -157,12 +160,13 @@ mod tests {
     #[test]
     fn more_contexts_than_memory_come_in_blocks_and_none_twice() {
         let contexts = 10_000;
-        let mut source = Source::within(Load { contexts, lines: 20, only: None, seed: 1 }, 400_000);
-        let mut samples = 0;
+        let mut source = Source::within(Load { contexts, lines: 16, only: None, seed: 1 }, 400_000);
+        let (mut samples, mut packets) = (0, 0);
         while samples < u64::from(contexts) {
             let block = source.next_block();
             samples += block.samples_before(block.len());
+            packets += block.len();
         }
-        assert_eq!((samples, source.done), (u64::from(contexts), 0));
+        assert_eq!((samples, packets, source.done), (u64::from(contexts), 625, 0));
     }
 }

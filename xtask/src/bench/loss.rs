@@ -7,7 +7,7 @@ use crate::cluster::progress::Progress;
 
 /// Where the search begins, in datagrams of 20 lines a second, and by how much it goes on.
 const FIRST: u64 = 20_000;
-const GROWTH_PERCENT: u64 = 15;
+const GROWTH_PERCENT: u64 = 25;
 
 /// Seconds of a step of the search, and of a run that is judged: two flushes are in it.
 const STEP: f64 = 4.0;

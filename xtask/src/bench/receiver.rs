@@ -15,7 +15,6 @@ use serde_json::Value;
 
 use super::readings::{self, Memory};
 use super::{Cgroup, Programs};
-use crate::cluster::process::wrap;
 use crate::cluster::workspace;
 
 /// The core that receives; the other one sends.
@@ -121,15 +120,13 @@ impl Receiver {
         http: Option<(u16, &str)>,
         stats: Option<UdpSocket>,
     ) -> Result<Self> {
-        let mut command = wrap(["nice", "-n", super::NICENESS, "taskset", "-c", CORE], command);
-        if let Some(cgroup) = place.cgroup {
-            command = cgroup.wrap(&command);
-        }
+        let inner = place.cgroup.map(|cgroup| cgroup.wrap(command));
+        let mut command = super::pinned(CORE, inner.as_ref().unwrap_or(command));
         let log = folder()?.join("receiver.log");
         let log_file = fs::File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);
         let begun = Instant::now();
-        let child = command.spawn().context("cannot run taskset (package util-linux)")?;
+        let child = command.spawn().context("cannot run setpriv (package util-linux)")?;
         let mut receiver =
             Self { child, port, http: http.map(|http| http.0), ready_after: Duration::ZERO, _stats: stats };
         receiver.wait_until_ready(begun, http, &log)?;

@@ -42,12 +42,8 @@ impl Load {
 
     /// Sends all of it to this port of this machine.
     pub(crate) fn send(&self, programs: &Programs, port: u16) -> Result<Sent> {
-        let mut command = Command::new("nice");
-        command
-            .args(["-n", super::NICENESS, "taskset", "-c", CORE])
-            .arg(&programs.load)
-            .arg("send")
-            .arg(format!("127.0.0.1:{port}"));
+        let mut command = Command::new(&programs.load);
+        command.arg("send").arg(format!("127.0.0.1:{port}"));
         let mut option = |name: &str, value: String| {
             command.args([name, &value]);
         };
@@ -62,7 +58,8 @@ impl Load {
         if let Some(kind) = self.kind {
             option("--kind", kind.to_owned());
         }
-        let output = command.stderr(Stdio::inherit()).output().context("cannot run taskset (package util-linux)")?;
+        let mut command = super::pinned(CORE, &command);
+        let output = command.stderr(Stdio::inherit()).output().context("cannot run setpriv (package util-linux)")?;
         ensure!(output.status.success(), "veneur-load send failed, see above");
         let sent: Value = serde_json::from_slice(&output.stdout).context("veneur-load printed no JSON")?;
         let whole = |field: &str| sent[field].as_u64().with_context(|| format!("veneur-load says no {field}"));
