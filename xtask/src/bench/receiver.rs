@@ -50,13 +50,11 @@ pub(crate) struct Place<'a> {
     pub(crate) interval_seconds: u32,
     /// Limits on CPU and memory.
     pub(crate) cgroup: Option<&'a Cgroup>,
-    /// Lines added to the configuration of ours.
-    pub(crate) more: &'a str,
 }
 
 impl Default for Place<'_> {
     fn default() -> Self {
-        Self { interval_seconds: 10, cgroup: None, more: "" }
+        Self { interval_seconds: 10, cgroup: None }
     }
 }
 
@@ -96,7 +94,7 @@ impl Receiver {
 
     fn ours(programs: &Programs, place: Place<'_>, sinks: &str) -> Result<Self> {
         let (port, http) = (free_udp_port()?, free_tcp_port()?);
-        let file = configuration("ours", place, port, http, &format!("{sinks}{}", place.more))?;
+        let file = configuration("ours", place, port, http, sinks)?;
         let mut command = Command::new(&programs.ours);
         command.args(["local", "-f", &file]).env("VENEUR_LOG", "warn");
         Self::spawn(&command, place, port, Some((http, "/ready")), None)
