@@ -1,7 +1,10 @@
 //! Developer commands of this repository, run as `cargo xtask COMMAND`.
 
+mod bench;
 mod cluster;
 mod demo;
+mod endurance;
+mod fuzz;
 mod r#gen;
 mod images;
 mod tidy;
@@ -41,11 +44,13 @@ enum Task {
     /// Run every test: formatting, house rules, lints, unit and law tests, documentation, dependencies, chart, and the
     /// cluster tests on a cluster of their own.
     Test(Test),
-    /// Run a bench: `sketch` prints rank errors, sizes and times beside other implementations.
+    /// Run a bench, and print its figures beside those of others and beside their bars.
     Bench {
-        /// Which.
-        which: Bench,
+        #[command(subcommand)]
+        which: bench::Bench,
     },
+    /// Run every fuzz target for a while, or those that are named.
+    Fuzz(fuzz::Fuzz),
     /// Rewrite what is generated: the resource's definition, protocol code, golden files.
     Gen,
     /// Check the house rules: directions between rooms, lints, file sizes.
@@ -70,7 +75,7 @@ struct Up {
 
 #[derive(Args)]
 struct Test {
-    /// Also what takes long: the cluster tests three times over.
+    /// Also what takes long: floods of contexts and datagrams, and the cluster tests three times over.
     #[arg(long, conflicts_with = "only")]
     all: bool,
     /// Only a part of it.
@@ -83,15 +88,12 @@ struct Test {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Part {
-    /// All but the cluster tests; needs no root.
+    /// What needs no root: all but endurance and the cluster tests.
     Checks,
+    /// What must not bring an instance down: floods of contexts and datagrams; needs root.
+    Endurance,
     /// The cluster tests.
     Cluster,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Bench {
-    Sketch,
 }
 
 #[derive(Args)]
@@ -137,13 +139,15 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test(Test { all, only, keep }) => {
             let extent = match only {
                 Some(Part::Checks) => verify::Extent::Checks,
+                Some(Part::Endurance) => verify::Extent::Endurance,
                 Some(Part::Cluster) => verify::Extent::Cluster,
                 None if all => verify::Extent::All,
                 None => verify::Extent::Normal,
             };
             verify::run(extent, keep, &Progress::start())
         }
-        Task::Bench { which: Bench::Sketch } => verify::bench("veneur-sketch"),
+        Task::Bench { which } => bench::run(&which, &Progress::start()),
+        Task::Fuzz(what) => what.run(&Progress::start()),
         Task::Gen => r#gen::write(&Progress::start()),
         Task::Tidy => tidy::check(),
         Task::Kubectl(passed) => become_command("kubectl", passed),

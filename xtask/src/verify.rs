@@ -4,37 +4,43 @@ use std::env;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cluster::progress::Progress;
 use crate::cluster::{self, Cluster, Name, Parts, workspace};
 use crate::images::{self, Images};
-use crate::{demo::install, tidy, tools};
+use crate::{demo::install, endurance, fuzz, tidy, tools};
 
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// All but the cluster tests.
+    /// What needs no root: all but endurance and the cluster tests.
     Checks,
+    /// The runs of `endurance` alone.
+    Endurance,
     /// The cluster tests alone.
     Cluster,
     /// What every change has to pass.
     Normal,
-    /// Also what takes long: the cluster tests three times over.
+    /// Also what takes long: the runs of `endurance`, and the cluster tests three times over.
     All,
 }
 
 /// Times that the cluster tests are run in full: a test that passes once may still be a flaky one.
-const ENDURANCE: usize = 3;
+const ROUNDS: usize = 3;
 
 /// Runs the tests; stops at the first step that fails.
 pub(crate) fn run(extent: Extent, keep: bool, progress: &Progress) -> Result<()> {
-    if extent != Extent::Cluster {
+    if matches!(extent, Extent::Checks | Extent::Normal | Extent::All) {
         checks(progress)?;
     }
-    if extent != Extent::Checks {
-        let rounds = if extent == Extent::All { ENDURANCE } else { 1 };
+    if matches!(extent, Extent::Endurance | Extent::All) {
+        endurance::run(progress)?;
+    }
+    if matches!(extent, Extent::Cluster | Extent::Normal | Extent::All) {
+        let rounds = if extent == Extent::All { ROUNDS } else { 1 };
         on_a_cluster(rounds, keep, progress)?;
     }
     progress.say(&format!("all passed in {:.0} s", progress.elapsed().as_secs_f64()));
@@ -46,6 +52,7 @@ fn checks(progress: &Progress) -> Result<()> {
     progress.step("house rules", |_| tidy::check())?;
     cargo(progress, "lints", &["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])?;
     cargo(progress, "unit and law tests, drift of generated files", &["test", "--locked", "--no-fail-fast"])?;
+    fuzz::run(Duration::from_secs(fuzz::SECONDS), &[], progress)?;
     documentation(progress)?;
     dependencies(progress)?;
     chart(progress)

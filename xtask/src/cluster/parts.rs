@@ -1,4 +1,5 @@
-//! The cluster's own parts, built from the public Go modules pinned in `xtask/cluster/parts` and cached by version.
+//! Programs of others, built from public Go modules and cached by version: the cluster's own parts, pinned in
+//! `xtask/cluster/parts`, and what this project is measured against, pinned in `xtask/opponents`.
 
 use std::env;
 use std::fs::{self, File};
@@ -16,6 +17,7 @@ use super::progress::{Progress, Step};
 const GO: &str = "1.26";
 const GO_MINOR_THAT_FETCHES: u32 = 21;
 
+#[derive(Debug)]
 struct Part {
     name: &'static str,
     version: &'static str,
@@ -45,10 +47,25 @@ const PARTS: [Part; 4] = [
     Part { name: "helm", version: "3.22.0", programs: &[("helm", "helm.sh/helm/v3/cmd/helm")], stamps: &[] },
 ];
 
+/// What this project is measured against.
+const OPPONENTS: [Part; 1] = [Part {
+    name: "veneur",
+    version: "14.2.0",
+    programs: &[
+        ("veneur", "github.com/stripe/veneur/v14/cmd/veneur"),
+        ("veneur-proxy", "github.com/stripe/veneur/v14/cmd/veneur-proxy"),
+        ("veneur-emit", "github.com/stripe/veneur/v14/cmd/veneur-emit"),
+    ],
+    stamps: &[],
+}];
+
 /// The cache of built parts, shared by all clusters and checkouts of a user.
 #[derive(Debug)]
 pub(crate) struct Parts {
     cache: PathBuf,
+    list: &'static [Part],
+    /// The folder of pinned modules, below the workspace.
+    pins: &'static str,
 }
 
 /// What survives the clusters and is shared by all checkouts of a user: `$XDG_CACHE_HOME`, else `~/.cache`.
@@ -66,13 +83,18 @@ pub(crate) fn versions() -> String {
 impl Parts {
     /// The parts in the user's cache folder.
     pub(crate) fn in_cache() -> Result<Self> {
-        Ok(Self { cache: cache_folder()? })
+        Ok(Self { cache: cache_folder()?, list: &PARTS, pins: "xtask/cluster/parts" })
+    }
+
+    /// The opponents, in the same cache.
+    pub(crate) fn opponents() -> Result<Self> {
+        Ok(Self { cache: cache_folder()?, list: &OPPONENTS, pins: "xtask/opponents" })
     }
 
     /// Where a program of the parts is, or will be.
     pub(crate) fn binary(&self, program: &str) -> PathBuf {
-        let part = PARTS.iter().find(|part| part.programs.iter().any(|(name, _)| *name == program));
-        self.folder(part.expect("callers name programs of PARTS")).join(program)
+        let part = self.list.iter().find(|part| part.programs.iter().any(|(name, _)| *name == program));
+        self.folder(part.expect("callers name programs of the list")).join(program)
     }
 
     /// A lock file of this name, in the cache.
@@ -110,7 +132,8 @@ impl Parts {
     }
 
     fn missing(&self) -> Vec<(&'static Part, &'static str, &'static str)> {
-        let all = PARTS.iter().flat_map(|part| part.programs.iter().map(move |(program, go)| (part, *program, *go)));
+        let all =
+            self.list.iter().flat_map(|part| part.programs.iter().map(move |(program, go)| (part, *program, *go)));
         all.filter(|(_, program, _)| !self.binary(program).exists()).collect()
     }
 
@@ -119,7 +142,7 @@ impl Parts {
         let unfinished = self.folder(part).join(format!(".{program}.unfinished"));
         let mut build = Command::new("go");
         build.args(["build", "-v", "-trimpath", "-ldflags", &part.linker_flags(), "-o"]).arg(&unfinished).arg(package);
-        build.current_dir(workspace().join("xtask/cluster/parts").join(part.name)).env("CGO_ENABLED", "0");
+        build.current_dir(workspace().join(self.pins).join(part.name)).env("CGO_ENABLED", "0");
         let mut compiled = 0;
         process::watch(build, |_| {
             compiled += 1;
@@ -150,7 +173,8 @@ impl Part {
 }
 
 fn require_go() -> Result<()> {
-    let hint = format!("the cluster's parts are built with Go: install Go {GO} or newer from https://go.dev/dl");
+    let hint =
+        format!("the cluster's parts and opponents are built with Go: install Go {GO} or newer from https://go.dev/dl");
     ensure!(packages::find("go").is_some(), "no go on PATH; {hint}");
     let version = process::output(Command::new("go").args(["env", "GOVERSION"]).current_dir(Path::new("/")))?;
     let minor = version.trim().strip_prefix("go1.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());

@@ -1,0 +1,118 @@
+//! `veneur-load send|null`: measured from outside, by `cargo xtask bench ingest`.
+
+use std::io::Write as _;
+use std::net::{SocketAddr, UdpSocket};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+use veneur_load::mix::Kind;
+use veneur_load::packets::Load;
+use veneur_load::{null, send};
+
+/// A bounded load of DogStatsD on loopback, and a receiver that does nothing with it.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Sends, and prints what was sent as JSON.
+    Send(Send),
+    /// Receives and throws away; prints its socket's buffer at once, and what it received when it ends, as JSON.
+    Null(Null),
+}
+
+#[derive(Debug, clap::Args)]
+struct Send {
+    /// Where to, on loopback: `127.0.0.1:8126`.
+    to: SocketAddr,
+    /// Distinct contexts.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    contexts: u32,
+    /// Lines in a datagram.
+    #[arg(long, default_value_t = 20)]
+    lines: usize,
+    /// Datagrams a second; 0 is as fast as can be.
+    #[arg(long, default_value_t = 1_000)]
+    rate: u64,
+    /// Milliseconds from burst to burst.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    tick: u64,
+    /// Seconds to send for.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Send no more datagrams than this.
+    #[arg(long, default_value_t = u64::MAX)]
+    packets: u64,
+    /// One type instead of the mix, by its letters: c, g, ms, h or s.
+    #[arg(long, value_parser = kind)]
+    kind: Option<Kind>,
+    /// What order and values are drawn from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct Null {
+    /// Where to listen.
+    address: String,
+    /// Receive buffer asked of the kernel, in bytes.
+    #[arg(long, default_value_t = 4 << 20)]
+    buffer: usize,
+    /// Seconds after which it ends by itself.
+    #[arg(long, default_value_t = 3_600.0)]
+    seconds: f64,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<String> {
+    match command {
+        Command::Send(arguments) => {
+            let any = if arguments.to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let socket = UdpSocket::bind(any).context("cannot open a socket")?;
+            socket.connect(arguments.to).with_context(|| format!("cannot send to {}", arguments.to))?;
+            let Send { contexts, lines, kind: only, seed, .. } = arguments;
+            let load = Load { contexts, lines, only, seed };
+            let pace = send::Pace {
+                packets_per_second: arguments.rate,
+                tick: Duration::from_millis(arguments.tick),
+                duration: seconds(arguments.seconds)?,
+                at_most: arguments.packets,
+            };
+            Ok(serde_json::to_string(&send::send(&socket, load, pace)?)?)
+        }
+        Command::Null(arguments) => {
+            let (socket, granted) = null::open(&arguments.address, arguments.buffer)?;
+            let mut stdout = std::io::stdout();
+            writeln!(stdout, "{}", serde_json::json!({ "granted_bytes": granted })).context("cannot print")?;
+            stdout.flush().context("cannot print")?;
+            Ok(serde_json::to_string(&null::receive(&socket, seconds(arguments.seconds)?)?)?)
+        }
+    }
+}
+
+fn seconds(seconds: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(seconds).with_context(|| format!("{seconds} is no time"))
+}
+
+fn kind(letters: &str) -> Result<Kind, String> {
+    let found = Kind::LETTERS.iter().find(|(own, _)| *own == letters);
+    found.map(|(_, kind)| *kind).ok_or_else(|| format!("{letters:?} is none of c, g, ms, h, s"))
+}

@@ -1,0 +1,93 @@
+//! Runs the load generator and reads what it sent.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::Programs;
+
+/// The core that sends; the other one receives.
+const CORE: &str = "0";
+
+/// What to send.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) contexts: u32,
+    /// Lines in a datagram.
+    pub(crate) lines: u32,
+    /// Datagrams a second; 0 is as fast as can be.
+    pub(crate) rate: u64,
+    /// Milliseconds from burst to burst.
+    pub(crate) tick: u32,
+    pub(crate) seconds: f64,
+    /// And then no more than so many datagrams.
+    pub(crate) packets: Option<u64>,
+    /// One type instead of the mix, by its letters in a line.
+    pub(crate) kind: Option<&'static str>,
+}
+
+impl Load {
+    /// The mix, for some time.
+    pub(crate) fn mix(contexts: u32, lines: u32, rate: u64, seconds: f64) -> Self {
+        Self { contexts, lines, rate, tick: 1, seconds, packets: None, kind: None }
+    }
+
+    /// This many visits of every context, and then no more.
+    pub(crate) fn visits(self, visits: u32) -> Self {
+        // Each pass ends with a datagram that may be shorter.
+        let packets = u64::from(self.contexts.div_ceil(self.lines)) * u64::from(visits);
+        Self { packets: Some(packets), ..self }
+    }
+
+    /// Sends all of it to this port of this machine.
+    pub(crate) fn send(&self, programs: &Programs, port: u16) -> Result<Sent> {
+        let mut command = Command::new(&programs.load);
+        command.arg("send").arg(format!("127.0.0.1:{port}"));
+        let mut option = |name: &str, value: String| {
+            command.args([name, &value]);
+        };
+        option("--contexts", self.contexts.to_string());
+        option("--lines", self.lines.to_string());
+        option("--rate", self.rate.to_string());
+        option("--tick", self.tick.to_string());
+        option("--seconds", self.seconds.to_string());
+        if let Some(packets) = self.packets {
+            option("--packets", packets.to_string());
+        }
+        if let Some(kind) = self.kind {
+            option("--kind", kind.to_owned());
+        }
+        let mut command = super::pinned(CORE, &command);
+        let output = command.stderr(Stdio::inherit()).output().context("cannot run setpriv (package util-linux)")?;
+        ensure!(output.status.success(), "veneur-load send failed, see above");
+        let sent: Value = serde_json::from_slice(&output.stdout).context("veneur-load printed no JSON")?;
+        let whole = |field: &str| sent[field].as_u64().with_context(|| format!("veneur-load says no {field}"));
+        Ok(Sent {
+            packets: whole("packets")?,
+            samples: whole("samples")?,
+            errors: whole("errors")?,
+            forgone: whole("forgone")?,
+            seconds: sent["seconds"].as_f64().context("veneur-load says no seconds")?,
+        })
+    }
+}
+
+/// What was sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    pub(crate) packets: u64,
+    pub(crate) samples: u64,
+    /// Refused by the kernel: they are not in `packets`.
+    pub(crate) errors: u64,
+    /// Not sent, because the generator was held up.
+    pub(crate) forgone: u64,
+    pub(crate) seconds: f64,
+}
+
+impl Sent {
+    /// Datagrams a second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.packets as f64 / self.seconds
+    }
+}
