@@ -19,7 +19,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 pub(crate) use cgroup::Cgroup;
 pub(crate) use programs::Programs;
-pub(crate) use receiver::{Kind, Place, Receiver};
+pub(crate) use receiver::{Kind, Place, Receiver, free_tcp_port};
 pub(crate) use sender::{Load, Sent};
 
 use crate::cluster::process::wrap;

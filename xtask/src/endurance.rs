@@ -2,6 +2,8 @@
 //!
 //! After each, the process lives, was never above its memory bound, and every ledger is closed.
 
+mod slow;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -39,6 +41,7 @@ const SETTLE_LIMIT: Duration = Duration::from_mins(1);
 pub(crate) fn run(progress: &Progress) -> Result<()> {
     let programs = Programs::own(progress)?;
     progress.step("a flood at twice what can be read", |_| flood(&programs))?;
+    progress.step("1,000 slow connections", |step| slow::run(&programs, step))?;
     progress.step("10 million contexts", |_| bomb(&programs))
 }
 

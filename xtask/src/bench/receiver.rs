@@ -50,11 +50,13 @@ pub(crate) struct Place<'a> {
     pub(crate) interval_seconds: u32,
     /// Limits on CPU and memory.
     pub(crate) cgroup: Option<&'a Cgroup>,
+    /// Where it accepts connections besides.
+    pub(crate) tcp: Option<u16>,
 }
 
 impl Default for Place<'_> {
     fn default() -> Self {
-        Self { interval_seconds: 10, cgroup: None }
+        Self { interval_seconds: 10, cgroup: None, tcp: None }
     }
 }
 
@@ -220,10 +222,11 @@ impl std::error::Error for Refused {}
 /// Writes the settings that both have, and those of one.
 fn configuration(name: &str, place: Place<'_>, port: u16, http: u16, own: &str) -> Result<String> {
     let interval = place.interval_seconds;
+    let tcp = place.tcp.map(|port| format!(", \"tcp://127.0.0.1:{port}\"")).unwrap_or_default();
     let text = format!(
         "interval: {interval}s\nnum_readers: 1\nread_buffer_size_bytes: {BUFFER_BYTES}\nmetric_max_length: 4096\n\
          aggregates: [min, max, count]\npercentiles: [0.5, 0.75, 0.99]\n\
-         statsd_listen_addresses: [\"udp://127.0.0.1:{port}\"]\nhttp_address: \"127.0.0.1:{http}\"\n{own}"
+         statsd_listen_addresses: [\"udp://127.0.0.1:{port}\"{tcp}]\nhttp_address: \"127.0.0.1:{http}\"\n{own}"
     );
     let file = folder()?.join(format!("{name}.yaml"));
     fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
