@@ -86,12 +86,15 @@ impl Cells {
     }
 
     /// A new cell for a context, and its index in the list of its kind.
-    pub(crate) fn open(&mut self, context: Arc<Context>) -> u32 {
+    ///
+    /// `relative`: a distribution is to be kept in a sketch of relative error.
+    pub(crate) fn open(&mut self, context: Arc<Context>, relative: bool) -> u32 {
         match context.kind {
             Kind::Counter => push(&mut self.counters, Cell { context, value: Counter::default() }),
             Kind::Gauge => push(&mut self.gauges, Cell { context, value: Gauge::default() }),
             Kind::Histogram | Kind::Timer => {
-                push(&mut self.distributions, Cell { context, value: Distribution::default() })
+                let value = if relative { Distribution::relative() } else { Distribution::default() };
+                push(&mut self.distributions, Cell { context, value })
             }
             Kind::Set => push(&mut self.sets, Cell { context, value: Set::default() }),
         }

@@ -78,7 +78,8 @@ impl Interval {
                     gauge.last = last;
                 }
             }
-            PartialValue::Digest(digest) => self.distributions.value(context).0.import(&digest),
+            PartialValue::Digest(digest) => self.distributions.value(context).0.import_digest(&digest),
+            PartialValue::Relative(sketch) => self.distributions.value(context).0.import_relative(&sketch),
             PartialValue::Set(members) => self.sets.value(context).0.members.merge(&members),
         }
         Ok(())
@@ -156,8 +157,9 @@ impl Interval {
             }
             let mixed = Context { scope: Scope::Mixed, ..(**context).clone() };
             let Some(mixed) = self.distributions.find(&mixed) else { continue };
-            let digest = self.distributions.cells[global].value.digest.clone();
-            self.distributions.cells[mixed].value.import(&digest);
+            let global_value = std::mem::take(&mut self.distributions.cells[global].value);
+            self.distributions.cells[mixed].value.import(&global_value);
+            self.distributions.cells[global].value = global_value;
             joined.resize(self.distributions.cells.len(), false);
             joined[global] = true;
         }

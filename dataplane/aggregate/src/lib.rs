@@ -34,6 +34,6 @@ pub use interval::{Interval, Mismatch};
 pub use intervals::{Filed, Intervals};
 pub use publish::Flush;
 pub use notices::Notices;
-pub use rules::{Aggregate, Percentile, Publishing, Rules, ScopeRule};
+pub use rules::{Aggregate, NameRule, Percentile, Publishing, Rules, ScopeRule};
 pub use table::{BATCH, Inserted, Table};
 pub use top::Top;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use veneur_metric::{Context, Kind, Partial, PartialValue, Point, PointKind, Stamp};
-use veneur_sketch::{Summary, TDigest};
+use veneur_sketch::Summary;
 
 use crate::{
     Aggregate, Publishing,
@@ -85,19 +85,19 @@ impl<'a, F: FnMut(Flush)> Publisher<'a, F> {
 
     /// `joined`: another context publishes the percentiles.
     pub(crate) fn distribution(&mut self, Cell { context, mut value }: Cell<Distribution>, joined: bool) {
-        if value.digest.is_empty() {
+        if value.is_empty() {
             return;
         }
         let split = self.split(&context);
         match split.aggregates {
             Covers::Nothing => {}
             Covers::Own => self.aggregates(&context, &value.own()),
-            Covers::All => self.aggregates(&context, &value.digest.summary()),
+            Covers::All => self.aggregates(&context, &value.all()),
         }
         if split.percentiles && !joined {
-            self.percentiles(&context, &mut value.digest);
+            self.percentiles(&context, &mut value);
         }
-        self.forward(context, split, || PartialValue::Digest(value.digest));
+        self.forward(context, split, || value.into_partial());
     }
 
     /// A counter or gauge at a second of its own.
@@ -150,12 +150,12 @@ impl<'a, F: FnMut(Flush)> Publisher<'a, F> {
         }
     }
 
-    fn percentiles(&mut self, context: &Context, digest: &mut TDigest) {
+    fn percentiles(&mut self, context: &Context, distribution: &mut Distribution) {
         let quantiles = std::mem::take(&mut self.quantiles);
         let publishing = self.publishing;
         let suffixes = self.median.then_some(".median").into_iter();
         let suffixes = suffixes.chain(publishing.percentiles.iter().map(|percentile| percentile.suffix.as_str()));
-        for (suffix, value) in suffixes.zip(digest.quantiles(&quantiles)) {
+        for (suffix, value) in suffixes.zip(distribution.quantiles(&quantiles)) {
             if let Some(value) = value {
                 self.point(context, suffix, PointKind::Gauge, value);
             }

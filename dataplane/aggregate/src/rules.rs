@@ -9,10 +9,27 @@ pub struct Rules {
     pub extend_tags: Vec<String>,
     /// Scopes given by name, first match wins; they apply where no magic tag chose one.
     pub scopes: Vec<ScopeRule>,
+    /// Names whose distributions are kept in a sketch of relative error.
+    pub relative: Vec<NameRule>,
     /// Whether who sent a sample (the protocol's `c:`, `e:` and `card:`) decides its tags.
     pub by_origin: bool,
     /// Intervals without a sample after which a spelling is forgotten.
     pub idle_intervals: u32,
+}
+
+/// A test on a name.
+#[derive(Debug, Clone)]
+pub struct NameRule {
+    /// Names that start so; empty matches all.
+    pub prefix: String,
+    /// Whether the prefix has to be the whole name.
+    pub exact: bool,
+}
+
+impl NameRule {
+    fn matches(&self, name: &str) -> bool {
+        if self.exact { name == self.prefix } else { name.starts_with(&self.prefix) }
+    }
 }
 
 /// Gives a scope to contexts by name prefix and kind.
@@ -29,6 +46,11 @@ pub struct ScopeRule {
 }
 
 impl Rules {
+    /// Whether a context's distribution is kept in a sketch of relative error.
+    pub(crate) fn relative(&self, name: &str, kind: Kind) -> bool {
+        matches!(kind, Kind::Histogram | Kind::Timer) && self.relative.iter().any(|rule| rule.matches(name))
+    }
+
     /// The context of a sample.
     pub fn context(&self, name: &str, kind: Kind, asked: Scope, tags: Tags) -> Context {
         let scope = match asked {

@@ -201,29 +201,27 @@ impl Table {
             (Kind::Histogram | Kind::Timer, Value::Number(value)) => {
                 let distribution = &mut cells.distributions[at].value;
                 let weight = 1.0 / sample.rate;
-                let growth = distribution.digest.grows(weight);
+                let growth = distribution.grows(value, weight);
                 if growth > 0 && matches!(place, Place::Cell(_)) {
                     if !budget.has_room(growth) {
                         return self.fold(sample, inserted);
                     }
                     cells.charge(growth);
                 }
-                let distribution = &mut cells.distributions[at].value;
-                distribution.samples = distribution.samples.saturating_add(1);
-                distribution.insert(value, weight)
+                cells.distributions[at].value.insert(value, weight)
             }
             (Kind::Set, Value::Member(member)) => {
                 let set = &mut cells.sets[at].value;
-                let before = set.members.size_bytes();
-                if !budget.has_room(before) && matches!(place, Place::Cell(_)) {
-                    return self.fold(sample, inserted);
-                }
-                set.members.insert(member);
-                set.samples = set.samples.saturating_add(1);
-                let growth = set.members.size_bytes().saturating_sub(before);
-                if growth > 0 {
+                let growth = set.members.grows();
+                if growth > 0 && matches!(place, Place::Cell(_)) {
+                    if !budget.has_room(growth) {
+                        return self.fold(sample, inserted);
+                    }
                     cells.charge(growth);
                 }
+                let set = &mut cells.sets[at].value;
+                set.members.insert(member);
+                set.samples = set.samples.saturating_add(1);
                 true
             }
             (_, Value::Number(_) | Value::Member(_)) => false,
@@ -262,7 +260,8 @@ impl Table {
         self.counted += 1;
         self.cells.charged(cell_bytes(context.kind));
         *self.by_origin.entry(reading.origin).or_default() += 1;
-        let cell = self.cells.open(Arc::clone(&context));
+        let relative = self.rules.relative(&context.name, context.kind);
+        let cell = self.cells.open(Arc::clone(&context), relative);
         let seen = self.interval;
         match self.known.find(fingerprint) {
             Some(slot) => (slot.seen, slot.cell) = (seen, cell),
@@ -314,7 +313,7 @@ impl Table {
             self.cells.folded.add(&String::from_utf8_lossy(sample.name), LOOKED_AT.into());
         }
         let open = &mut self.overflow[sample.kind as usize];
-        let at = *open.get_or_insert_with(|| self.cells.open(Arc::new(overflow_context(sample.kind))));
+        let at = *open.get_or_insert_with(|| self.cells.open(Arc::new(overflow_context(sample.kind)), false));
         Place::Overflow(at)
     }
 
