@@ -86,8 +86,7 @@ impl Raw {
     }
 
     pub(super) fn sort(&mut self) -> &[Unit] {
-        // Stable, because that sort takes runs that ascend already as they are.
-        self.units.sort();
+        self.units.sort_unstable();
         &self.units
     }
 
