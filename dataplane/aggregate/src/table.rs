@@ -122,8 +122,8 @@ impl Table {
         let mut fingerprints = [Fingerprint::default(); BATCH];
         let by_origin = self.rules.by_origin;
         let mut before = Fingerprint::default();
-        for (sample, fingerprint) in batch.iter().zip(&mut fingerprints) {
-            if !sample.packed {
+        for (index, (sample, fingerprint)) in batch.iter().zip(&mut fingerprints).enumerate() {
+            if !sample.packed || index == 0 {
                 before = Fingerprint::of(&self.seed, sample, by_origin);
             }
             *fingerprint = before;

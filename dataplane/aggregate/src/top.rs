@@ -47,11 +47,7 @@ impl Top {
     }
 }
 
-fn heaviest(
-    names: &HashMap<&str, (u64, u64)>,
-    most: usize,
-    by: impl Fn(&(u64, u64)) -> u64,
-) -> Vec<(Box<str>, u64)> {
+fn heaviest(names: &HashMap<&str, (u64, u64)>, most: usize, by: impl Fn(&(u64, u64)) -> u64) -> Vec<(Box<str>, u64)> {
     let mut all: Vec<(&str, u64)> = names.iter().map(|(name, count)| (*name, by(count))).collect();
     let order = |a: &(&str, u64), b: &(&str, u64)| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0));
     if all.len() > most {

@@ -39,7 +39,7 @@ section! {
         /// Tags added to every context formed here; they replace a client's tags of the same key.
         live extend_tags: Vec<String> = Vec::new(),
         /// Tags kept from sinks: `tag` from all, `tag|sink|sink` from those named.
-        live tags_exclude: Vec<String> = Vec::new(),
+        fixed tags_exclude: Vec<String> = Vec::new(),
         /// Ours: scopes given by name, first match wins.
         live metric_scopes: Vec<ScopeRule> = Vec::new(),
         /// Ours: names whose histograms and timers are kept in a sketch of relative error (at most 1 % of the value at
@@ -86,7 +86,7 @@ section! {
         /// Allow profiles to be taken through the admin port.
         fixed enable_profiling: bool = false,
         /// Log what helps to find an error; the variable `VENEUR_LOG` says more exactly what.
-        live debug: bool = false,
+        fixed debug: bool = false,
 
         /// Where partials are forwarded, `HOST:PORT`; empty: this instance is a global.
         fixed forward_address: String = String::new(),

@@ -23,9 +23,9 @@
 //! Not here: sockets, the length limit of a datagram, sorting tags into a context (except [`context_tags`], which knows the magic
 //! ones).
 
-pub mod framing;
 pub mod event;
 mod field;
+pub mod framing;
 mod line;
 mod number;
 mod plain;

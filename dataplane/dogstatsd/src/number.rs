@@ -50,7 +50,9 @@ mod tests {
 
     #[test]
     fn short_numbers_are_rounded_as_the_standard_library_does() {
-        for text in ["0", "-0", "1", ".5", "5.", "-12.73", "0.1", "123456789012345", "0.00000000000001", "999999.999999999"] {
+        for text in
+            ["0", "-0", "1", ".5", "5.", "-12.73", "0.1", "123456789012345", "0.00000000000001", "999999.999999999"]
+        {
             let expected: f64 = text.parse().expect("a number");
             assert_eq!(plain(text.as_bytes()), Some((expected, text.len())), "{text}");
         }

@@ -102,7 +102,13 @@ fn in_memory(metric: &Metric) -> usize {
         .check
         .as_ref()
         .map_or(0, |check| size_of_val(&**check) + check.host.capacity() + check.message.capacity());
-    size_of::<Metric>() + metric.name.capacity() + tags + value + event + check + metric.relative.as_ref().map_or(0, relative_in_memory)
+    size_of::<Metric>()
+        + metric.name.capacity()
+        + tags
+        + value
+        + event
+        + check
+        + metric.relative.as_ref().map_or(0, relative_in_memory)
 }
 
 fn relative_in_memory(sketch: &RelativeValue) -> usize {

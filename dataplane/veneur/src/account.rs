@@ -25,6 +25,10 @@ pub struct Samples {
     pub parsed: u64,
     /// Values that are in an interval's table.
     pub aggregated: u64,
+    /// Those of them that found no room, and are in the overflow series of their kind.
+    pub folded: u64,
+    /// Those of them whose own time was too old or ahead of time, and that count as of their arrival.
+    pub untimely: u64,
     /// Values that are not, by reason.
     pub refused: BTreeMap<&'static str, u64>,
     /// Sections of unknown meaning that were skipped; their values are not lost.
@@ -60,6 +64,8 @@ impl Ingest {
         self.datagrams.arrived = self.datagrams.read + self.datagrams.kernel_dropped;
         self.samples.parsed += other.samples.parsed;
         self.samples.aggregated += other.samples.aggregated;
+        self.samples.folded += other.samples.folded;
+        self.samples.untimely += other.samples.untimely;
         self.samples.skipped_sections += other.samples.skipped_sections;
         for (reason, count) in &other.samples.refused {
             *self.samples.refused.entry(reason).or_default() += count;

@@ -1,28 +1,32 @@
 //! The loop that ends intervals.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use veneur_aggregate::{Publishing, Table};
+use veneur_aggregate::{Interval, Notices, Publishing, Top};
 use veneur_metric::Stamp;
 
 use crate::{
     clock,
     import::{Shared, lock},
-    listen::Listener,
+    listen::{Listener, intake::Taken},
     output::Output,
 };
+
+/// Names that `/status` shows of each ranking.
+const TOP: usize = 10;
 
 /// Collects the listeners' tables at each boundary, and publishes each interval when it is due.
 #[derive(Debug)]
 pub(crate) struct Flusher {
     pub(crate) interval: Duration,
     pub(crate) aligned: bool,
-    pub(crate) publishing: Publishing,
+    /// What is published, as the configuration says now.
+    pub(crate) publishing: RwLock<Arc<Publishing>>,
     pub(crate) listeners: Arc<Vec<Listener>>,
     pub(crate) open: Shared,
     pub(crate) output: Arc<Output>,
@@ -40,6 +44,20 @@ pub(crate) struct LastFlush {
     pub(crate) contexts: usize,
     pub(crate) points: usize,
     pub(crate) partials: usize,
+    /// The heaviest names.
+    #[serde(serialize_with = "show_top")]
+    pub(crate) top: Top,
+}
+
+fn show_top<S: serde::Serializer>(top: &Top, serializer: S) -> Result<S::Ok, S::Error> {
+    let named = |names: &[(Box<str>, u64)]| -> Vec<serde_json::Value> {
+        names.iter().map(|(name, count)| serde_json::json!({ "name": name, "count": count })).collect()
+    };
+    let Top { samples, contexts, folded } = top;
+    let shown = serde_json::json!({
+        "by_samples": named(samples), "by_contexts": named(contexts), "by_samples_without_room": named(folded),
+    });
+    serde::Serialize::serialize(&shown, serializer)
 }
 
 impl Flusher {
@@ -83,8 +101,8 @@ impl Flusher {
         let under_way = Stamp::under_way(clock::now_ms(), self.interval);
         self.listeners.iter().for_each(Listener::stop);
         for listener in self.listeners.iter() {
-            let table = listener.finish().await;
-            lock(&self.open).intervals.own(under_way).absorb(table);
+            let taken = listener.finish().await;
+            self.absorb(under_way, taken);
         }
         let unpublished = {
             let mut open = lock(&self.open);
@@ -98,24 +116,36 @@ impl Flusher {
 
     fn collect(&self, boundary: Stamp) {
         for listener in self.listeners.iter() {
-            let table = listener.collect();
-            lock(&self.open).intervals.own(boundary).absorb(table);
+            self.absorb(boundary, listener.collect());
         }
     }
 
-    fn publish(&self, stamp: Stamp, timestamp: i64, table: Table) {
-        let contexts = table.len();
-        let flush = table.flush(&self.publishing, self.aligned.then_some(stamp), timestamp, self.interval);
-        tracing::debug!(
-            interval_end = timestamp,
-            contexts,
-            points = flush.points.len(),
-            partials = flush.partials.len(),
-            "Interval flushed"
-        );
+    /// Events and checks are not of an interval: they are sent at once.
+    fn absorb(&self, boundary: Stamp, Taken { cells, mut notices }: Taken) {
+        lock(&self.open).intervals.own(boundary).absorb(cells);
+        self.notify(&mut notices, boundary);
+    }
+
+    fn notify(&self, notices: &mut Notices, boundary: Stamp) {
+        if !notices.is_empty() {
+            let (events, checks) = notices.drain();
+            self.output.notify(events, checks, boundary, clock::now_ms());
+        }
+    }
+
+    fn publish(&self, stamp: Stamp, timestamp: i64, interval: Interval) {
+        let contexts = interval.len();
+        let top = interval.top(TOP);
+        let publishing = Arc::clone(&self.publishing.read().unwrap_or_else(PoisonError::into_inner));
+        let (mut points, mut partials) = (0, 0);
+        interval.flush(&publishing, self.aligned.then_some(stamp), timestamp, self.interval, |part| {
+            points += part.points.len();
+            partials += part.partials.len();
+            self.output.send(part, stamp);
+        });
+        tracing::debug!(interval_end = timestamp, contexts, points, partials, "Interval flushed");
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
-            LastFlush { interval_end: timestamp, contexts, points: flush.points.len(), partials: flush.partials.len() };
-        self.output.send(flush, stamp);
+            LastFlush { interval_end: timestamp, contexts, points, partials, top };
     }
 }
 

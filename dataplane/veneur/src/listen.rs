@@ -19,7 +19,7 @@ mod connections;
 mod drops;
 mod grpc;
 pub(crate) mod inherited;
-pub(crate) mod intake;
+pub mod intake;
 pub mod origin;
 mod start;
 mod stream;
@@ -36,9 +36,12 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use veneur_aggregate::Table;
+use veneur_aggregate::Rules;
 
-use self::{intake::Intake, tls::Pem};
+use self::{
+    intake::{Intake, Taken},
+    tls::Pem,
+};
 use crate::account::IngestAccount;
 
 /// What is listened on, and how.
@@ -100,11 +103,16 @@ pub struct Listener {
 
 impl Listener {
     /// The table so far, without waiting for the reader; it goes on with an empty one.
-    pub(crate) fn collect(&self) -> Table {
+    pub(crate) fn collect(&self) -> Taken {
         if let Some(inode) = self.inode {
             drops::count(inode, &self.account);
         }
         self.intake.take()
+    }
+
+    /// Forms contexts by other rules from now on.
+    pub(crate) fn follow(&self, rules: &Arc<Rules>) {
+        self.intake.follow(rules);
     }
 
     /// Says that it is to end: accept nothing more, read what the sockets hold, close them.
@@ -113,7 +121,7 @@ impl Listener {
     }
 
     /// Waits until it has ended, and takes what it read last.
-    pub(crate) async fn finish(&self) -> Table {
+    pub(crate) async fn finish(&self) -> Taken {
         self.stop();
         let mut ended = self.ended.clone();
         while ended.changed().await.is_ok() {}
@@ -126,5 +134,12 @@ impl Listener {
         let mut named: Vec<_> = counts.filter_map(|(origin, count)| Some((origin.name()?, count))).collect();
         named.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         named
+    }
+}
+
+/// A reader has a thread of its own, which must not outlive its listener.
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }

@@ -1,13 +1,18 @@
 //! `veneur`: one executable for the three tiers, called by our command lines or by the original's.
 
-use std::{io::Write as _, process::ExitCode};
+use std::{io::Write as _, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use veneur::{
     cli::{self, Call, Command, Role},
-    proxy, server, settings,
+    proxy, reload, server, settings,
 };
 use veneur_config::{Parsed, Proxy, Secrets, Server};
 
@@ -117,13 +122,50 @@ fn run(call: &Call) -> anyhow::Result<()> {
     show(call, &config);
     runtime.block_on(async {
         let mut running = server::start(&config).await?;
-        tokio::select! {
-            error = running.failed() => return Err(error),
-            signal = told_to_stop() => signal?,
+        let (mut watching, stop) = (JoinSet::new(), CancellationToken::new());
+        let mut changes = changes(call, config, &stop, &mut watching)?;
+        loop {
+            tokio::select! {
+                error = running.failed() => return Err(error),
+                signal = told_to_stop() => break signal?,
+                Ok(()) = changes.changed() => running.follow(&changes.borrow_and_update().clone()),
+            }
         }
+        stop.cancel();
         running.stop().await;
+        watching.shutdown().await;
         Ok(())
     })
+}
+
+/// Configurations as the file changes; without a file there are none, and SIGHUP has nothing to read again.
+fn changes(
+    call: &Call,
+    running: Server,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<watch::Receiver<Arc<Server>>> {
+    let running = Arc::new(running);
+    let Some(file) = call.file.clone() else {
+        let (sender, unchanging) = watch::channel(running);
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            stop.cancelled().await;
+            drop(sender);
+            Ok(())
+        });
+        return Ok(unchanging);
+    };
+    let role = call.role;
+    let read = move |file: &str| {
+        let server = reload::from_file(file, &environment)?;
+        Ok(match role {
+            Role::Local => server.as_local(),
+            Role::Global => server.as_global(),
+            Role::Server | Role::Proxy => server,
+        })
+    };
+    reload::watch(file, running, read, stop.clone(), tasks)
 }
 
 /// Logs the configuration in use.

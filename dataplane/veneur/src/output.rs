@@ -10,9 +10,9 @@ use std::{
 
 use veneur_aggregate::Flush;
 use veneur_forward::{Account, Batch, Facts, lane::Lane};
-use veneur_metric::{Point, Stamp, Tags};
+use veneur_metric::{Check, Event, Point, Stamp, Tags};
 use veneur_sinks::Delivery;
-use veneur_wire::{encode_partial, encode_point, metricpb::Metric};
+use veneur_wire::{encode_check, encode_event, encode_partial, encode_point, metricpb::Metric};
 
 /// The ways out of an instance.
 #[derive(Debug)]
@@ -71,6 +71,30 @@ impl Output {
                 }
                 self.publish(&points);
             }
+        }
+    }
+
+    /// Sends events and service checks on their way: with the points.
+    pub(crate) fn notify(&self, mut events: Vec<Event>, mut checks: Vec<Check>, stamp: Stamp, now_ms: u64) {
+        let now_s = i64::try_from(now_ms / 1_000).unwrap_or(i64::MAX);
+        events.iter_mut().for_each(|event| event.complete(now_s, &self.name));
+        checks.iter_mut().for_each(|check| check.complete(now_s, &self.name));
+        if let Some(lane) = self.lane.as_ref().filter(|_| self.forward_points) {
+            let events = events.into_iter().map(|event| encode_event(event, stamp));
+            let checks = checks.into_iter().map(|check| encode_check(check, stamp));
+            self.offer(lane, events.chain(checks), || self.next_facts());
+            return;
+        }
+        if self.sinks.is_empty() {
+            let count = (events.len() + checks.len()) as u64;
+            self.account.record(|ledger| {
+                ledger.produced += count;
+                ledger.drop_new("no_sink", count);
+            });
+        }
+        for sink in &self.sinks {
+            sink.offer(events.clone());
+            sink.offer(checks.clone());
         }
     }
 

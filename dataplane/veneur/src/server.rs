@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -10,14 +10,14 @@ use anyhow::Context as _;
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use veneur_aggregate::Intervals;
+use veneur_aggregate::{Budget, Intervals};
 use veneur_config::{Server, SinkKind};
 use veneur_forward::{
     Account, Ledger,
     lane::{Lane, Limits},
 };
 use veneur_metric::Stamp;
-use veneur_sinks::{DatadogSettings, DatadogSink, DebugSink, Delivery};
+use veneur_sinks::{BlackholeSink, DatadogSettings, DatadogSink, DebugSink, Delivery, PrefixTags};
 
 use crate::{
     account::IngestAccount,
@@ -25,7 +25,7 @@ use crate::{
     clock,
     flush::{Flusher, LastFlush},
     import::{Merger, Open, lock},
-    listen::{self, Listener},
+    listen::{self, Listener, intake::Shared},
     output::Output,
     settings,
     telemetry::Snapshot,
@@ -53,6 +53,7 @@ pub struct Running {
     /// Where the admin port listens.
     pub http: Option<SocketAddr>,
     shutdown_timeout: Duration,
+    budget: Arc<Budget>,
     flusher: Arc<Flusher>,
     lanes: JoinSet<()>,
     flushing: CancellationToken,
@@ -89,7 +90,9 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
         Arc::new(Output::new(config.hostname.clone(), lane, config.forward_points, sinks, Arc::clone(&account)));
 
     let mut tasks = JoinSet::new();
-    let listeners = Arc::new(listen::start(listening, &Arc::new(settings::rules(config)), &mut tasks)?);
+    let budget = Arc::new(Budget::new(settings::limits(config)));
+    let shared = Shared::new(settings::rules(config), Arc::clone(&budget));
+    let listeners = Arc::new(listen::start(listening, &shared, &mut tasks)?);
     let intervals = Intervals::new(clock::now_ms(), interval, lateness, aligned);
     let open = Arc::new(Mutex::new(Open { intervals, closed: false }));
     let (flushing, importing, serving) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
@@ -111,7 +114,7 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
     let flusher = Arc::new(Flusher {
         interval,
         aligned,
-        publishing: settings::publishing(config),
+        publishing: RwLock::new(Arc::new(settings::publishing(config))),
         listeners: Arc::clone(&listeners),
         open,
         output,
@@ -126,7 +129,12 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
 
     let mut http = None;
     if !config.http_address.is_empty() {
-        let view = Arc::new(ServerView { role: role(config), interval, flusher: Arc::clone(&flusher) });
+        let view = Arc::new(ServerView {
+            role: role(config),
+            interval,
+            budget: Arc::clone(&budget),
+            flusher: Arc::clone(&flusher),
+        });
         http = Some(admin::start(&config.http_address, view, serving.clone(), &mut tasks).await?);
     }
     tracing::info!(role = role(config), ?grpc, ?http, interval = ?interval, "Running");
@@ -135,6 +143,7 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
         grpc,
         http,
         shutdown_timeout: config.shutdown_timeout.0,
+        budget,
         flusher,
         lanes,
         flushing,
@@ -165,6 +174,16 @@ impl Running {
     /// Values found in datagrams so far.
     pub fn samples_parsed(&self) -> u64 {
         IngestAccount::total(self.listeners().iter().map(|listener| &*listener.account)).samples.parsed
+    }
+
+    /// Follows a changed configuration, as far as that needs no restart. No sample is lost: values of the interval under
+    /// way stay, and names are formed anew.
+    pub fn follow(&self, config: &Server) {
+        self.budget.limit(settings::limits(config));
+        let publishing = Arc::new(settings::publishing(config));
+        *self.flusher.publishing.write().unwrap_or_else(PoisonError::into_inner) = publishing;
+        let rules = Arc::new(settings::rules(config));
+        self.listeners().iter().for_each(|listener| listener.follow(&rules));
     }
 
     /// What it listens on.
@@ -220,7 +239,7 @@ fn role(config: &Server) -> &'static str {
 fn delivery(sink: &veneur_config::Sink, config: &Server) -> anyhow::Result<Delivery> {
     let limits = veneur_sinks::Limits { max_bytes: config.buffer_max_bytes, max_age: config.buffer_max_age.0 };
     Ok(match &sink.kind {
-        SinkKind::Blackhole {} => Delivery::new(DebugSink::new(&sink.name, tokio::io::sink()), limits),
+        SinkKind::Blackhole {} => Delivery::new(BlackholeSink::new(&sink.name), limits),
         SinkKind::Debug {} => Delivery::new(DebugSink::new(&sink.name, tokio::io::stdout()), limits),
         SinkKind::Datadog(datadog) => {
             let settings = DatadogSettings {
@@ -228,7 +247,13 @@ fn delivery(sink: &veneur_config::Sink, config: &Server) -> anyhow::Result<Deliv
                 api_hostname: datadog.api_hostname.clone(),
                 flush_max_per_body: datadog.flush_max_per_body,
                 timeout: SINK_TIMEOUT,
-                ..DatadogSettings::default()
+                tags_exclude: veneur_sinks::TagsExclude::new(&config.tags_exclude).for_sink(&sink.name),
+                metric_name_prefix_drops: datadog.metric_name_prefix_drops.clone(),
+                exclude_tags_prefix_by_prefix_metric: datadog
+                    .exclude_tags_prefix_by_prefix_metric
+                    .iter()
+                    .map(|rule| PrefixTags { metric_prefix: rule.metric_prefix.clone(), tags: rule.tags.clone() })
+                    .collect(),
             };
             Delivery::new(DatadogSink::new(&sink.name, settings)?, limits)
         }
@@ -239,6 +264,7 @@ fn delivery(sink: &veneur_config::Sink, config: &Server) -> anyhow::Result<Deliv
 struct ServerView {
     role: &'static str,
     interval: Duration,
+    budget: Arc<Budget>,
     flusher: Arc<Flusher>,
 }
 
@@ -268,6 +294,8 @@ impl View for ServerView {
             "instance": output.name,
             "last_flush": last,
             "unpublished_contexts": waiting,
+            "contexts": self.budget.contexts(),
+            "state_bytes": self.budget.bytes(),
             "listeners": self.flusher.listeners.iter().map(|listener| json!({
                 "protocol": listener.protocol,
                 "address": listener.address,

@@ -1,7 +1,7 @@
 //! Configuration from a file or the environment, in the words of the rooms.
 
 use anyhow::Context as _;
-use veneur_aggregate::{Aggregate, Percentile, Publishing, Rules, ScopeRule};
+use veneur_aggregate::{Aggregate, Limits, NameRule, Percentile, Publishing, Rules, ScopeRule};
 use veneur_config::{KindName, NameMatch, Parsed, Proxy, Role, ScopeName, Server, Weight};
 use veneur_metric::{Kind, Scope};
 
@@ -93,11 +93,7 @@ pub fn machine() -> String {
 /// How contexts are formed.
 pub fn rules(server: &Server) -> Rules {
     let scopes = server.metric_scopes.iter().map(|rule| {
-        let (prefix, exact) = match &rule.name {
-            NameMatch::Any => (String::new(), false),
-            NameMatch::Prefix(prefix) => (prefix.clone(), false),
-            NameMatch::Exact(name) => (name.clone(), true),
-        };
+        let NameRule { prefix, exact } = name_rule(&rule.name);
         let kinds = rule.types.iter().map(|kind| match kind {
             KindName::Counter => Kind::Counter,
             KindName::Gauge => Kind::Gauge,
@@ -112,7 +108,31 @@ pub fn rules(server: &Server) -> Rules {
         };
         ScopeRule { prefix, exact, kinds: kinds.collect(), scope }
     });
-    Rules { extend_tags: server.extend_tags.clone(), scopes: scopes.collect() }
+    Rules {
+        extend_tags: server.extend_tags.clone(),
+        scopes: scopes.collect(),
+        relative: server.relative_error_sketches.iter().map(name_rule).collect(),
+        by_origin: false,
+        idle_intervals: server.context_idle_intervals,
+    }
+}
+
+fn name_rule(name: &NameMatch) -> NameRule {
+    let (prefix, exact) = match name {
+        NameMatch::Any => (String::new(), false),
+        NameMatch::Prefix(prefix) => (prefix.clone(), false),
+        NameMatch::Exact(name) => (name.clone(), true),
+    };
+    NameRule { prefix, exact }
+}
+
+/// How much is kept.
+pub fn limits(server: &Server) -> Limits {
+    Limits {
+        contexts: server.max_contexts,
+        contexts_per_origin: server.max_contexts_per_origin,
+        bytes: server.max_state_bytes,
+    }
 }
 
 /// What is listened on.

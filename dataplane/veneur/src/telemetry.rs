@@ -75,6 +75,8 @@ impl Collector for Snapshot {
             page.counter("veneur_skipped_sections", "Sections of unknown meaning, whose values are kept", skipped)?;
             page.counter("veneur_samples_parsed", "Values found in datagrams", samples.parsed)?;
             page.counter("veneur_samples_aggregated", "Values in an interval's table", samples.aggregated)?;
+            page.counter("veneur_samples_folded", "Of these, in an overflow series for want of room", samples.folded)?;
+            page.counter("veneur_samples_untimely", "Of these, whose own time was ignored", samples.untimely)?;
             let refused: Vec<_> =
                 samples.refused.iter().map(|(reason, count)| ([("reason", *reason)], *count)).collect();
             page.family("veneur_samples_refused", "Values in no table, by reason", &refused)?;

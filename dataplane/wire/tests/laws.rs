@@ -223,35 +223,33 @@ fn metric() -> impl Strategy<Value = Metric> {
         prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(any::<u32>(), 0..3)],
         prop::option::weighted(0.2, relative),
     )
-        .prop_map(
-            |(name, (kind, scope, fits), value, stamp, exact_counter, point, saturated_registers, relative)| {
-                // Rarely both.
-                let value = value.filter(|_| relative.is_none() || !fits);
-                let kind = match &value {
-                    Some(Wire::Counter(_)) if fits => 0,
-                    Some(Wire::Gauge(_)) if fits => 1,
-                    Some(Wire::Histogram(_)) if fits => 2,
-                    Some(Wire::Set(_)) if fits => 3,
-                    None if relative.is_some() && fits => 4,
-                    _ => kind,
-                };
-                let (pass_through, timestamp) = point;
-                Metric {
-                    name,
-                    tags: Vec::new(),
-                    r#type: kind,
-                    value,
-                    scope,
-                    exact_counter,
-                    timestamp,
-                    stamp: stamp.map(|(boundary_ms, interval_ms)| metricpb::Stamp { boundary_ms, interval_ms }),
-                    pass_through,
-                    saturated_registers,
-                    relative,
-                    ..Metric::default()
-                }
-            },
-        )
+        .prop_map(|(name, (kind, scope, fits), value, stamp, exact_counter, point, saturated_registers, relative)| {
+            // Rarely both.
+            let value = value.filter(|_| relative.is_none() || !fits);
+            let kind = match &value {
+                Some(Wire::Counter(_)) if fits => 0,
+                Some(Wire::Gauge(_)) if fits => 1,
+                Some(Wire::Histogram(_)) if fits => 2,
+                Some(Wire::Set(_)) if fits => 3,
+                None if relative.is_some() && fits => 4,
+                _ => kind,
+            };
+            let (pass_through, timestamp) = point;
+            Metric {
+                name,
+                tags: Vec::new(),
+                r#type: kind,
+                value,
+                scope,
+                exact_counter,
+                timestamp,
+                stamp: stamp.map(|(boundary_ms, interval_ms)| metricpb::Stamp { boundary_ms, interval_ms }),
+                pass_through,
+                saturated_registers,
+                relative,
+                ..Metric::default()
+            }
+        })
         .prop_flat_map(|metric| (Just(metric), (0..20_u8, -1..5_i32, -1..5_i32)))
         .prop_map(|(mut metric, (which, number, other))| {
             // Rarely an event or a check, and more rarely one that fits.

@@ -2,15 +2,43 @@
 
 use std::{
     collections::BTreeMap,
+    hash::{BuildHasher as _, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use veneur_aggregate::{Rules, Table};
-use veneur_dogstatsd::{Refused, Skipped, context_tags, parse_datagram};
-use veneur_metric::Sample;
+use veneur_aggregate::{BATCH, Budget, Cells, Inserted, Notices, Rules, Seed, Table};
+use veneur_dogstatsd::{Item, Refused, Skipped, context_tags, event, parse_datagram, service_check};
+use veneur_metric::{Sample, Scope, Tags};
 
 use super::origin::Origin;
-use crate::account::{Ingest, IngestAccount};
+use crate::{
+    account::{Ingest, IngestAccount},
+    clock,
+};
+
+/// Bytes of events and service checks that one intake keeps in an interval.
+const NOTICES_BYTES: usize = 4 * 1024 * 1024;
+
+/// What the tables of a process have in common.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// How contexts are formed.
+    pub rules: Arc<Rules>,
+    /// How much all tables may keep.
+    pub budget: Arc<Budget>,
+    /// Keys of fingerprints.
+    pub seed: Seed,
+}
+
+impl Shared {
+    /// With keys drawn now.
+    pub fn new(rules: Rules, budget: Arc<Budget>) -> Self {
+        // The standard library's hasher has random keys of its own; what it makes of a few numbers is random too.
+        let random = RandomState::new();
+        let seed = Seed::new([1, 2, 3, 4, 5, 6].map(|number: u64| random.hash_one(number)));
+        Self { rules: Arc::new(rules), budget, seed }
+    }
+}
 
 /// A table and its ledgers.
 ///
@@ -18,31 +46,55 @@ use crate::account::{Ingest, IngestAccount};
 /// of a stream listener share one, and hold the lock only for the bytes they have in hand.
 #[derive(Debug)]
 pub(crate) struct Intake {
-    rules: Arc<Rules>,
     account: Arc<IngestAccount>,
     filling: Mutex<Filling>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Filling {
     table: Table,
+    rules: Arc<Rules>,
+    notices: Notices,
     /// Values by who sent them, as far as that is known. Bounded as origins are.
     origins: BTreeMap<Origin, u64>,
 }
 
+/// What an intake took in since it was asked last.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) cells: Cells,
+    pub(crate) notices: Notices,
+}
+
 impl Intake {
-    pub(crate) fn new(rules: Arc<Rules>, account: Arc<IngestAccount>) -> Self {
-        Self { rules, account, filling: Mutex::default() }
+    pub(crate) fn new(shared: &Shared, account: Arc<IngestAccount>) -> Self {
+        let Shared { rules, budget, seed } = shared.clone();
+        let filling = Filling {
+            table: Table::new(seed, Arc::clone(&rules), budget),
+            rules,
+            notices: Notices::new(NOTICES_BYTES),
+            origins: BTreeMap::new(),
+        };
+        Self { account, filling: Mutex::new(filling) }
     }
 
     /// For one read. The ledger is updated when it is dropped, before anyone else can open the table.
     pub(crate) fn open(&self) -> Open<'_> {
-        Open { intake: self, filling: self.lock(), seen: Ingest::default() }
+        Open { account: &self.account, filling: self.lock(), seen: Ingest::default(), now_s: clock::now_ms() / 1_000 }
     }
 
-    /// The table so far; an empty one takes its place.
-    pub(crate) fn take(&self) -> Table {
-        std::mem::take(&mut self.lock().table)
+    /// What was taken in so far; the next interval begins.
+    pub(crate) fn take(&self) -> Taken {
+        let mut filling = self.lock();
+        let notices = std::mem::replace(&mut filling.notices, Notices::new(NOTICES_BYTES));
+        Taken { cells: filling.table.take(), notices }
+    }
+
+    /// Forms contexts by other rules from now on.
+    pub(crate) fn follow(&self, rules: &Arc<Rules>) {
+        let mut filling = self.lock();
+        filling.rules = Arc::clone(rules);
+        filling.table.follow(Arc::clone(rules));
     }
 
     /// Who sent how many values.
@@ -58,25 +110,28 @@ impl Intake {
 /// An intake while something is read into it.
 #[derive(Debug)]
 pub(crate) struct Open<'a> {
-    intake: &'a Intake,
+    account: &'a IngestAccount,
     filling: MutexGuard<'a, Filling>,
     seen: Ingest,
+    now_s: u64,
 }
 
 impl Open<'_> {
     /// Takes in a packet: lines with `\n` between them.
     pub(crate) fn packet(&mut self, packet: &[u8], origin: Origin) {
-        self.seen.datagrams.read += 1;
-        self.lines(packet, origin);
+        self.packets([packet].into_iter(), origin);
+    }
+
+    /// Takes in the packets of one read.
+    pub(crate) fn packets<'p>(&mut self, packets: impl Iterator<Item = &'p [u8]>, origin: Origin) {
+        let mut read = 0;
+        self.parse(packets.inspect(|_| read += 1), origin);
+        self.seen.datagrams.read += read;
     }
 
     /// Takes in lines of a stream, with `\n` between them.
     pub(crate) fn lines(&mut self, lines: &[u8], origin: Origin) {
-        let before = self.seen.samples.parsed;
-        self.parse(|on| parse_datagram(lines, on));
-        if origin != Origin::UNKNOWN {
-            *self.filling.origins.entry(origin).or_default() += self.seen.samples.parsed - before;
-        }
+        self.parse([lines].into_iter(), origin);
     }
 
     /// Counts a line that is in no table.
@@ -91,22 +146,75 @@ impl Open<'_> {
         self.refuse(reason);
     }
 
-    fn parse<'p>(&mut self, parse: impl FnOnce(&mut dyn FnMut(Result<Sample<'p>, Refused>)) -> Skipped) {
-        let (samples, table, rules) = (&mut self.seen.samples, &mut self.filling.table, &*self.intake.rules);
-        let skipped = parse(&mut |parsed| {
-            samples.parsed += 1;
-            match parsed {
-                Ok(sample) if table.insert(rules, &sample, context_tags) => samples.aggregated += 1,
-                Ok(_) => samples.refuse("overflow"),
-                Err(refused) => samples.refuse(refused.reason()),
-            }
-        });
-        samples.skipped_sections += u64::from(skipped.0);
+    fn parse<'p>(&mut self, packets: impl Iterator<Item = &'p [u8]>, origin: Origin) {
+        let Self { filling, seen, now_s, .. } = self;
+        let Filling { table, rules, notices, origins } = &mut **filling;
+        let samples = &mut seen.samples;
+        let before = samples.parsed;
+        let (mut batch, mut filled, mut inserted) = ([Sample::NONE; BATCH], 0, Inserted::default());
+        for packet in packets {
+            let skipped = parse_datagram(packet, |item| {
+                samples.parsed += 1;
+                match item {
+                    Ok(Item::Sample(sample)) => {
+                        if filled == BATCH {
+                            inserted.add(table.insert(&batch, *now_s, origin.number(), read));
+                            filled = 0;
+                        }
+                        batch[filled] = sample;
+                        filled += 1;
+                    }
+                    Ok(notice) => match take_notice(notice, &rules.extend_tags, notices) {
+                        Ok(Skipped(sections)) => {
+                            samples.aggregated += 1;
+                            samples.skipped_sections += u64::from(sections);
+                        }
+                        Err(reason) => samples.refuse(reason),
+                    },
+                    Err(refused) => samples.refuse(refused.reason()),
+                }
+            });
+            samples.skipped_sections += u64::from(skipped.0);
+        }
+        inserted.add(table.insert(&batch[..filled], *now_s, origin.number(), read));
+        samples.aggregated += inserted.aggregated;
+        samples.folded += inserted.folded;
+        samples.untimely += inserted.untimely;
+        if inserted.overflow > 0 {
+            *samples.refused.entry("overflow").or_default() += inserted.overflow;
+        }
+        if origin != Origin::UNKNOWN {
+            *origins.entry(origin).or_default() += samples.parsed - before;
+        }
     }
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.intake.account.lock().add(&self.seen);
+        self.account.lock().add(&self.seen);
     }
+}
+
+fn read(sample: &Sample<'_>) -> (Tags, Scope) {
+    let explicit = context_tags(sample.tags);
+    (explicit.tags, explicit.scope)
+}
+
+/// Keeps an event or a service check, or says why not.
+fn take_notice(item: Item<'_>, extend_tags: &[String], notices: &mut Notices) -> Result<Skipped, &'static str> {
+    let refused = |refused: Refused| refused.reason();
+    let (kept, skipped) = match item {
+        Item::Event(text) => {
+            let (mut event, skipped) = event::parse(text).map_err(refused)?;
+            event.tags = event.tags.extended_unique(extend_tags);
+            (notices.event(event), skipped)
+        }
+        Item::ServiceCheck(text) => {
+            let (mut check, skipped) = service_check::parse(text).map_err(refused)?;
+            check.tags = check.tags.extended(extend_tags);
+            (notices.check(check), skipped)
+        }
+        Item::Sample(_) => unreachable!("samples go into the table"),
+    };
+    if kept { Ok(skipped) } else { Err("notice_limit") }
 }

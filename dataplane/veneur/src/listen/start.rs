@@ -14,7 +14,6 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use veneur_aggregate::Rules;
 use veneur_config::Listen;
 
 use super::{
@@ -23,7 +22,7 @@ use super::{
     drops,
     grpc::Grpc,
     inherited,
-    intake::Intake,
+    intake::{Intake, Shared},
     tcp::{self, Tcp},
     tls, udp,
     unix::{self, Held, Unix},
@@ -35,12 +34,12 @@ use crate::account::IngestAccount;
 /// be bound.
 pub fn start(
     settings: &Settings,
-    rules: &Arc<Rules>,
+    shared: &Shared,
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<Vec<Listener>> {
     let mut start = Start {
         settings,
-        rules,
+        shared,
         tasks,
         tls: tls::acceptor(&settings.tls, &[]).context("cannot use TLS for statsd_listen_addresses")?,
         listeners: Vec::new(),
@@ -67,7 +66,7 @@ pub fn start(
 
 struct Start<'a> {
     settings: &'a Settings,
-    rules: &'a Arc<Rules>,
+    shared: &'a Shared,
     tasks: &'a mut JoinSet<anyhow::Result<()>>,
     tls: Option<TlsAcceptor>,
     listeners: Vec<Listener>,
@@ -108,10 +107,7 @@ impl Start<'_> {
 
     fn inherited(&mut self, url: &str, descriptor: i32) -> anyhow::Result<()> {
         match inherited::take(descriptor)? {
-            inherited::Socket::Udp(socket) => {
-                socket.set_nonblocking(true)?;
-                self.udp(tokio::net::UdpSocket::from_std(socket)?)
-            }
+            inherited::Socket::Udp(socket) => self.udp(socket),
             inherited::Socket::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
                 self.tcp(tokio::net::TcpListener::from_std(listener)?)
@@ -124,14 +120,15 @@ impl Start<'_> {
         }
     }
 
-    fn udp(&mut self, socket: tokio::net::UdpSocket) -> anyhow::Result<()> {
+    fn udp(&mut self, socket: std::net::UdpSocket) -> anyhow::Result<()> {
         let address = socket.local_addr()?;
         let inode = drops::inode(socket.as_raw_fd());
         let parts = self.listener("dogstatsd-udp", format!("udp://{address}"), Some(address), inode);
         let Parts { intake, account, stop, running, .. } = parts;
         let max_length = self.settings.max_length;
-        self.tasks.spawn(async move {
-            let read = udp::read(socket, max_length, intake, account, stop).await;
+        // A thread of its own until the listener stops.
+        self.tasks.spawn_blocking(move || {
+            let read = udp::read(&socket, max_length, &intake, &account, &stop);
             drop(running);
             read.context("cannot read a UDP socket")
         });
@@ -222,7 +219,7 @@ impl Start<'_> {
     ) -> Parts {
         tracing::info!(protocol, %address, "Listening");
         let account = Arc::new(IngestAccount::default());
-        let intake = Arc::new(Intake::new(Arc::clone(self.rules), Arc::clone(&account)));
+        let intake = Arc::new(Intake::new(self.shared, Arc::clone(&account)));
         let connections = Arc::new(Connections::default());
         let stop = CancellationToken::new();
         let (running, ended) = watch::channel(());
