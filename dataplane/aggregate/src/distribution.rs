@@ -75,7 +75,7 @@ impl Distribution {
     }
 
     /// Adds the same context's state from another table of this instance.
-    pub(crate) fn absorb(&mut self, other: Self) {
+    pub(crate) fn absorb(&mut self, other: &Self) {
         if self.own.is_some() || other.own.is_some() {
             self.own = Some(Box::new(sum(&self.own(), &other.own())));
         }

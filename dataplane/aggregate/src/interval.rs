@@ -125,7 +125,7 @@ impl Interval {
                     *mine = theirs;
                 }
             });
-            self.distributions.absorb(std::mem::take(&mut cells.distributions), Distribution::absorb);
+            self.distributions.absorb(std::mem::take(&mut cells.distributions), |mine, theirs| mine.absorb(&theirs));
             self.sets.absorb(std::mem::take(&mut cells.sets), |mine, theirs| mine.members.merge(&theirs.members));
             for Timed { context, second, value } in std::mem::take(&mut cells.timed) {
                 let counts = context.kind == Kind::Counter;

@@ -30,7 +30,7 @@ fn parsed(datagram: &[u8]) -> (Vec<Outcome>, u32) {
                     Value::Number(number) => number.to_string(),
                     Value::Member(member) => text(member),
                 };
-                let timestamp = timestamp.map_or(0, |seconds| seconds.get());
+                let timestamp = timestamp.map_or(0, std::num::NonZero::get);
                 let (name, tags, origin) = (text(name), text(tags), text(origin));
                 Outcome::Sample { name, kind, value, rate, tags, origin, timestamp }
             }
