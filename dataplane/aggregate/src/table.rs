@@ -24,7 +24,7 @@ const LOOKED_AT: u32 = 16;
 
 /// Contexts by spelling, and their values since the last [`Table::take`].
 ///
-/// A known line is found by one look at its [fingerprint](crate::fingerprint), before any tag is sorted or any context
+/// A known line is found by one look at its fingerprint, before any tag is sorted or any context
 /// formed. Samples come in batches: first all are hashed, then all looked up, then all values touched, so that waiting
 /// for memory is done once for many.
 #[derive(Debug)]
