@@ -239,7 +239,8 @@ impl Table {
     ) -> Place {
         if let Some(second) = sample.timestamp {
             let second = second.get();
-            if second + OLDEST_S >= reading.now_s && second <= reading.now_s + NEWEST_S {
+            let timely = reading.now_s.saturating_sub(OLDEST_S)..=reading.now_s.saturating_add(NEWEST_S);
+            if timely.contains(&second) {
                 return self.place_timed(sample, fingerprint, second, reading, inserted);
             }
             inserted.untimely += 1;

@@ -247,6 +247,7 @@ fn a_value_with_its_own_second_is_published_there_and_an_untimely_one_now() {
     emit(&mut table, Kind::Gauge, NOW_S - 60, 8.0);
     assert_eq!(emit(&mut table, Kind::Counter, NOW_S - 3_601, 8.0).untimely, 1);
     assert_eq!(emit(&mut table, Kind::Counter, NOW_S + 60, 16.0).untimely, 1);
+    assert_eq!(emit(&mut table, Kind::Counter, u64::MAX, 0.0).untimely, 1, "no time overflows");
     let mut points: Vec<(PointKind, i64, f64)> = flush_cells(table.take(), false)
         .points
         .iter()
