@@ -32,13 +32,11 @@ impl NameRule {
     }
 }
 
-/// Gives a scope to contexts by name prefix and kind.
+/// Gives a scope to contexts by name and kind.
 #[derive(Debug, Clone)]
 pub struct ScopeRule {
-    /// Names that start so; empty matches all.
-    pub prefix: String,
-    /// Whether the prefix has to be the whole name.
-    pub exact: bool,
+    /// Names it applies to.
+    pub name: NameRule,
     /// Kinds it applies to; empty means all.
     pub kinds: Vec<Kind>,
     /// The scope they get.
@@ -69,8 +67,7 @@ impl Rules {
 
 impl ScopeRule {
     fn matches(&self, name: &str, kind: Kind) -> bool {
-        let named = if self.exact { name == self.prefix } else { name.starts_with(&self.prefix) };
-        named && (self.kinds.is_empty() || self.kinds.contains(&kind))
+        self.name.matches(name) && (self.kinds.is_empty() || self.kinds.contains(&kind))
     }
 }
 
@@ -141,7 +138,11 @@ mod tests {
 
     #[test]
     fn a_magic_tag_wins_over_every_rule() {
-        let rule = ScopeRule { prefix: "api.".into(), exact: false, kinds: vec![Kind::Timer], scope: Scope::Global };
+        let rule = ScopeRule {
+            name: NameRule { prefix: "api.".into(), exact: false },
+            kinds: vec![Kind::Timer],
+            scope: Scope::Global,
+        };
         let rules = Rules { scopes: vec![rule], ..Rules::default() };
         let scope = |name, kind, asked| rules.context(name, kind, asked, Tags::none()).scope;
         assert_eq!(scope("api.latency", Kind::Timer, Scope::Mixed), Scope::Global);

@@ -199,25 +199,17 @@ impl Table {
                 true
             }
             (Kind::Histogram | Kind::Timer, Value::Number(value)) => {
-                let distribution = &mut cells.distributions[at].value;
                 let weight = 1.0 / sample.rate;
-                let growth = distribution.grows(value, weight);
-                if growth > 0 && matches!(place, Place::Cell(_)) {
-                    if !budget.has_room(growth) {
-                        return self.fold(sample, inserted);
-                    }
-                    cells.charge(growth);
+                let growth = cells.distributions[at].value.grows(value, weight);
+                if !afford(cells, budget, place, growth) {
+                    return self.fold(sample, inserted);
                 }
                 cells.distributions[at].value.insert(value, weight)
             }
             (Kind::Set, Value::Member(member)) => {
-                let set = &mut cells.sets[at].value;
-                let growth = set.members.grows();
-                if growth > 0 && matches!(place, Place::Cell(_)) {
-                    if !budget.has_room(growth) {
-                        return self.fold(sample, inserted);
-                    }
-                    cells.charge(growth);
+                let growth = cells.sets[at].value.members.grows();
+                if !afford(cells, budget, place, growth) {
+                    return self.fold(sample, inserted);
                 }
                 let set = &mut cells.sets[at].value;
                 set.members.insert(member);
@@ -336,6 +328,19 @@ impl Drop for Table {
         self.budget.give_back_contexts(self.counted);
         self.budget.give_back_bytes(self.known.names_bytes());
     }
+}
+
+/// Charges a value's growth, if there is room for it. The overflow series, one for each kind, always have room.
+#[inline]
+fn afford(cells: &mut Cells, budget: &Budget, place: Place, growth: usize) -> bool {
+    if growth == 0 || !matches!(place, Place::Cell(_)) {
+        return true;
+    }
+    let fits = budget.has_room(growth);
+    if fits {
+        cells.charge(growth);
+    }
+    fits
 }
 
 fn touch_timed(timed: &mut Timed, sample: &Sample<'_>) -> bool {

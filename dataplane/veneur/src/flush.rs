@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use veneur_aggregate::{Interval, Notices, Publishing, Top};
+use veneur_aggregate::{Interval, Publishing, Top};
 use veneur_metric::Stamp;
 
 use crate::{
@@ -121,16 +121,9 @@ impl Flusher {
     }
 
     /// Events and checks are not of an interval: they are sent at once.
-    fn absorb(&self, boundary: Stamp, Taken { cells, mut notices }: Taken) {
+    fn absorb(&self, boundary: Stamp, Taken { cells, events, checks }: Taken) {
         lock(&self.open).intervals.own(boundary).absorb(cells);
-        self.notify(&mut notices, boundary);
-    }
-
-    fn notify(&self, notices: &mut Notices, boundary: Stamp) {
-        if !notices.is_empty() {
-            let (events, checks) = notices.drain();
-            self.output.notify(events, checks, boundary, clock::now_ms());
-        }
+        self.output.notify(events, checks, boundary, clock::now_ms());
     }
 
     fn publish(&self, stamp: Stamp, timestamp: i64, interval: Interval) {

@@ -147,14 +147,8 @@ fn changes(
 ) -> anyhow::Result<watch::Receiver<Arc<Server>>> {
     let running = Arc::new(running);
     let Some(file) = call.file.clone() else {
-        let (sender, unchanging) = watch::channel(running);
-        let stop = stop.clone();
-        tasks.spawn(async move {
-            stop.cancelled().await;
-            drop(sender);
-            Ok(())
-        });
-        return Ok(unchanging);
+        // Without a sender it never changes, and whoever waits for that looks elsewhere.
+        return Ok(watch::channel(running).1);
     };
     let role = call.role;
     let read = move |file: &str| {

@@ -62,13 +62,7 @@ impl Output {
                 self.offer(lane, points, || self.next_facts());
             }
             _ => {
-                let count = points.len() as u64;
-                if self.sinks.is_empty() {
-                    self.account.record(|ledger| {
-                        ledger.produced += count;
-                        ledger.drop_new("no_sink", count);
-                    });
-                }
+                self.count_without_sink(points.len());
                 self.publish(&points);
             }
         }
@@ -85,16 +79,20 @@ impl Output {
             self.offer(lane, events.chain(checks), || self.next_facts());
             return;
         }
-        if self.sinks.is_empty() {
-            let count = (events.len() + checks.len()) as u64;
-            self.account.record(|ledger| {
-                ledger.produced += count;
-                ledger.drop_new("no_sink", count);
-            });
-        }
+        self.count_without_sink(events.len() + checks.len());
         for sink in &self.sinks {
             sink.offer(events.clone());
             sink.offer(checks.clone());
+        }
+    }
+
+    /// Counts what was made here as lost, if no sink takes it over.
+    fn count_without_sink(&self, items: usize) {
+        if self.sinks.is_empty() {
+            self.account.record(|ledger| {
+                ledger.produced += items as u64;
+                ledger.drop_new("no_sink", items as u64);
+            });
         }
     }
 

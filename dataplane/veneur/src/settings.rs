@@ -93,7 +93,6 @@ pub fn machine() -> String {
 /// How contexts are formed.
 pub fn rules(server: &Server) -> Rules {
     let scopes = server.metric_scopes.iter().map(|rule| {
-        let NameRule { prefix, exact } = name_rule(&rule.name);
         let kinds = rule.types.iter().map(|kind| match kind {
             KindName::Counter => Kind::Counter,
             KindName::Gauge => Kind::Gauge,
@@ -106,7 +105,7 @@ pub fn rules(server: &Server) -> Rules {
             ScopeName::Local => Scope::Local,
             ScopeName::Global => Scope::Global,
         };
-        ScopeRule { prefix, exact, kinds: kinds.collect(), scope }
+        ScopeRule { name: name_rule(&rule.name), kinds: kinds.collect(), scope }
     });
     Rules {
         extend_tags: server.extend_tags.clone(),

@@ -8,7 +8,7 @@ use std::{
 
 use veneur_aggregate::{BATCH, Budget, Cells, Inserted, Notices, Rules, Seed, Table};
 use veneur_dogstatsd::{Item, Refused, Skipped, context_tags, event, parse_datagram, service_check};
-use veneur_metric::{Sample, Scope, Tags};
+use veneur_metric::{Check, Event, Sample, Scope, Tags};
 
 use super::origin::Origin;
 use crate::{
@@ -63,7 +63,8 @@ struct Filling {
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) cells: Cells,
-    pub(crate) notices: Notices,
+    pub(crate) events: Vec<Event>,
+    pub(crate) checks: Vec<Check>,
 }
 
 impl Intake {
@@ -86,8 +87,8 @@ impl Intake {
     /// What was taken in so far; the next interval begins.
     pub(crate) fn take(&self) -> Taken {
         let mut filling = self.lock();
-        let notices = std::mem::replace(&mut filling.notices, Notices::new(NOTICES_BYTES));
-        Taken { cells: filling.table.take(), notices }
+        let (events, checks) = filling.notices.drain();
+        Taken { cells: filling.table.take(), events, checks }
     }
 
     /// Forms contexts by other rules from now on.
