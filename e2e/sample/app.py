@@ -8,6 +8,8 @@ that the whole batch falls into that interval on every tier:
     sample.requests       counter  REQUESTS increments by 1 to 5
     sample.queue.depth    gauge    one value
     sample.users          set      USERS members out of a fleet of twice as many, the same ones in every batch
+    sample.visits         set      one member, the same in every pod, for each of the tags shelf:0 to shelf:15: series
+                                   enough that every global owns some of them
 
 Then it prints the batch as JSON lines, each below the 16 KiB at which container logs are split. Those of one batch have
 `boundary` (Unix seconds of the interval's end), `pod`, `part` and `parts` in common; the lists `fleet_latency` and
@@ -48,6 +50,8 @@ SPREAD = 0.4 * INTERVAL
 # List items in one printed line: 500 timings and 500 members take about 10 KiB.
 PART = 500
 
+SHELVES = 16
+
 
 def main():
     # As the first process of a container it would not be ended by SIGTERM otherwise.
@@ -86,12 +90,13 @@ class Batch:
         self.users = users
 
     def messages(self, dice):
-        """Calls of the client, as (method, name, value), in no order."""
-        messages = [("timing", "sample.fleet.latency", value) for value in self.fleet_latency]
-        messages += [("timing", "sample.page.latency", value) for value in self.page_latency]
-        messages += [("increment", "sample.requests", value) for value in self.requests]
-        messages += [("gauge", "sample.queue.depth", self.queue_depth)]
-        messages += [("set", "sample.users", user) for user in self.users]
+        """Calls of the client, as (method, name, value, tags), in no order."""
+        messages = [("timing", "sample.fleet.latency", value, None) for value in self.fleet_latency]
+        messages += [("timing", "sample.page.latency", value, None) for value in self.page_latency]
+        messages += [("increment", "sample.requests", value, None) for value in self.requests]
+        messages += [("gauge", "sample.queue.depth", self.queue_depth, None)]
+        messages += [("set", "sample.users", user, None) for user in self.users]
+        messages += [("set", "sample.visits", "visitor", [f"shelf:{shelf}"]) for shelf in range(SHELVES)]
         dice.shuffle(messages)
         return messages
 
@@ -116,12 +121,12 @@ def emit(client, messages):
     """Sends the messages at an even pace; returns how many of them the client dropped."""
     begun = time.monotonic()
     dropped_before = client.packets_dropped
-    for index, (method, name, value) in enumerate(messages):
+    for index, (method, name, value, tags) in enumerate(messages):
         ahead = begun + SPREAD * index / len(messages) - time.monotonic()
         # Shorter pauses cost more than they even out.
         if ahead > 0.005:
             time.sleep(ahead)
-        getattr(client, method)(name, value)
+        getattr(client, method)(name, value, tags=tags)
     return client.packets_dropped - dropped_before
 
 

@@ -17,6 +17,10 @@ const EMITTED: Duration = Duration::from_mins(1);
 /// From the end of an interval until its points are out: lateness and delivery.
 const PUBLISHED: Duration = Duration::from_secs(15);
 
+/// Series of the sample application that are there for their number: that one of two globals owns none of them is a
+/// matter of one in 65,536.
+const SHELVES: usize = 16;
+
 #[test]
 fn three_pods_get_one_true_percentile_and_every_ledger_closes() {
     let metrics = Namespace::new("fleet");
@@ -43,10 +47,13 @@ fn three_pods_get_one_true_percentile_and_every_ledger_closes() {
         let (counts, percentiles) =
             (counts.count(), find(&received, boundary, "sample.page.latency.99percentile").len());
         let users = find(&received, boundary, "sample.users").len();
-        if (counts, fleet_count, percentiles, users) == (3, 1, 1, 1) {
+        let shelves = find(&received, boundary, "sample.visits").len();
+        if (counts, fleet_count, percentiles, users, shelves) == (3, 1, 1, 1, SHELVES) {
             Ok(received)
         } else {
-            Err(format!("{counts} pods' counts, {fleet_count} fleet count, {percentiles} percentile, {users} set"))
+            Err(format!(
+                "{counts} pods' counts, {fleet_count} fleet count, {percentiles} percentile, {users} set, {shelves} shelves"
+            ))
         }
     });
     assert_eq!(fleet.problems(), Value::Array(Vec::new()), "the intake refused nothing");
@@ -89,6 +96,9 @@ fn the_set_counts_distinct_members_over_all_pods(received: &[Received], boundary
     let error = (points[0].value / exact.len() as f64 - 1.0).abs();
     println!("users: {} of {}, error {error:.4}", points[0].value, exact.len());
     assert!(error <= 0.02, "{} users instead of {}", points[0].value, exact.len());
+    for shelf in find(received, boundary, "sample.visits") {
+        assert_same(shelf.value, 1.0, "the one visitor of three pods");
+    }
 }
 
 fn each_pod_publishes_its_own_series_and_no_percentile(

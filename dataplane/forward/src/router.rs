@@ -100,6 +100,7 @@ impl Router {
                 tracing::info!(effective_ms, ?joined, ?left, "Ring changes at the boundary");
             }
             Change::Readdressed => tracing::info!("A member has a new address"),
+            Change::RefusedEmpty if routes.timeline.latest().is_none() => tracing::info!("No member yet"),
             Change::RefusedEmpty => tracing::warn!("Membership is empty: keeping the last good ring"),
             Change::Unchanged => {}
         }
