@@ -28,7 +28,7 @@ mod variables;
 pub use every::Every;
 pub use key::{Key, Shape};
 pub use listen::{Family, Listen, UnixName};
-pub use live::{Reload, changes};
+pub use live::{Reload, changes, followed};
 pub use parse::{ConfigError, Invalid, Note, Parsed, Unknown, Weight, parse, read, to_yaml};
 pub use proxy::{Endpoints, Proxy, ProxyHttp};
 pub use role::Role;
@@ -43,4 +43,9 @@ pub use variables::{Variable, unknown_variables, variable_names};
 pub trait Validate {
     /// Everything that is wrong with the values, or nothing.
     fn problems(&self) -> Vec<Invalid>;
+
+    /// Values that are valid and without effect here. Nobody should have to find that out.
+    fn remarks(&self) -> Vec<Note> {
+        Vec::new()
+    }
 }

@@ -140,6 +140,7 @@ pub fn read<T: Role>(origin: &str, text: &str, variable: Variable<'_>) -> Result
     let config = T::read_map(tree, "", &mut report);
     let Report { mut problems, unknown, mut notes } = report;
     problems.extend(config.problems());
+    notes.extend(config.remarks());
     if problems.is_empty() {
         for note in &mut notes {
             if let Some(variable) = origin_of(&note.key, &origins) {

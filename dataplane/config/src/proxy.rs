@@ -10,7 +10,7 @@ section! {
     pub struct Proxy {
         /// Where partials and points are imported over gRPC, `HOST:PORT`.
         fixed grpc_address: String = String::new(),
-        /// Where the admin port listens, `HOST:PORT`; empty: nowhere.
+        /// Where the admin port listens, `HOST:PORT`, or the path of a Unix socket; empty: nowhere.
         fixed http_address: String = String::new(),
         /// Members known beforehand, `HOST:PORT`.
         fixed forward_addresses: Vec<String> = Vec::new(),
@@ -26,7 +26,7 @@ section! {
         fixed shutdown_timeout: Every = Every::seconds(10),
         /// What the admin port shows.
         fixed http: ProxyHttp = ProxyHttp::default(),
-        /// Log what helps to find an error; the variable `VENEUR_LOG` says more exactly what.
+        /// Log what helps to find an error; the variable `VENEUR_LOG` says more exactly what, and then this is not heeded.
         live debug: bool = false,
     }
 }
@@ -50,7 +50,7 @@ section! {
     pub struct ProxyHttp {
         /// Show the configuration at `/config/json` and `/config/yaml`, without secrets.
         fixed enable_config: bool = false,
-        /// Allow profiles to be taken.
+        /// Allow profiles to be taken, below `/debug/pprof/`.
         fixed enable_profiling: bool = false,
     }
 }

@@ -23,7 +23,7 @@ section! {
         /// Ours: how long after a boundary a global waits for its partials before it publishes. `null`: the smaller of
         /// 2 s and a quarter of the interval. Nothing for a local.
         fixed lateness: Option<Every> = None,
-        /// End the process when no flush has started for this many intervals; 0: never.
+        /// End the process, with exit code 1, when no flush has started for this many intervals; 0: never.
         fixed flush_watchdog_missed_flushes: u32 = 0,
         /// Accepted for the original's files. A stopping instance always publishes the interval under way.
         fixed flush_on_shutdown: bool = false,
@@ -77,16 +77,16 @@ section! {
 
         /// Where partials and points are imported over gRPC, `HOST:PORT`; empty: nowhere.
         fixed grpc_address: String = String::new(),
-        /// Where the admin port listens, `HOST:PORT`; empty: nowhere.
+        /// Where the admin port listens, `HOST:PORT`, or the path of a Unix socket; empty: nowhere.
         fixed http_address: String = String::new(),
         /// What the admin port shows.
         fixed http: Http = Http::default(),
         /// Allow `POST /quitquitquit`, without authentication.
         fixed http_quit: bool = false,
-        /// Allow profiles to be taken through the admin port.
+        /// Allow profiles to be taken through the admin port, below `/debug/pprof/`.
         fixed enable_profiling: bool = false,
-        /// Log what helps to find an error; the variable `VENEUR_LOG` says more exactly what.
-        fixed debug: bool = false,
+        /// Log what helps to find an error; the variable `VENEUR_LOG` says more exactly what, and then this is not heeded.
+        live debug: bool = false,
 
         /// Where partials are forwarded, `HOST:PORT`; empty: this instance is a global.
         fixed forward_address: String = String::new(),
@@ -100,13 +100,16 @@ section! {
         /// Ours: how long a stopping instance may take to publish and deliver what it holds.
         fixed shutdown_timeout: Every = Every::seconds(36),
 
+        /// Ours: whether this instance reports on itself with metrics that begin with `veneur.`; `/metrics` shows the same
+        /// counts. The operator sets it to false for sidecars.
+        fixed self_metrics: bool = true,
         /// Where self-metrics are sent, `HOST:PORT` or `unix:///PATH`; empty: into this instance's own pipeline.
         fixed stats_address: String = String::new(),
         /// Scopes of self-metrics by type.
         fixed veneur_metrics_scopes: MetricsScopes = MetricsScopes::default(),
         /// Tags added to self-metrics.
         fixed veneur_metrics_additional_tags: Vec<String> = Vec::new(),
-        /// Report how many time series there are.
+        /// Report in `veneur.flush.unique_timeseries_total` how many series each interval publishes.
         fixed count_unique_timeseries: bool = false,
         /// Switches of the original.
         fixed features: Features = Features::default(),
@@ -133,7 +136,7 @@ section! {
     pub struct Features {
         /// Send each sink what `metric_sink_routing` says. Does not exist yet: `true` is refused.
         fixed enable_metric_sink_routing: bool = false,
-        /// Report the process's own memory and threads.
+        /// Report the process's own memory, threads and age.
         fixed diagnostics_metrics_enabled: bool = false,
     }
 }

@@ -13,6 +13,7 @@ use kube::{
     Api, Client,
     runtime::{WatchStreamExt as _, watcher},
 };
+use veneur_metric::{Condition, Turn};
 use veneur_ring::Member;
 
 use crate::router::Router;
@@ -58,7 +59,7 @@ async fn track(
     let mut listed: BTreeMap<String, EndpointSlice> = BTreeMap::new();
     let mut known = BTreeSet::new();
     let mut newest_ms = 0;
-    let mut failing = false;
+    let mut failing = Condition::default();
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
         match event {
@@ -78,15 +79,15 @@ async fn track(
                 slices.remove(&name(&slice));
             }
             Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
+                if failing.look(1).is_some() {
                     let problem = crate::client::chain(&error);
                     tracing::warn!(problem, "EndpointSlices cannot be watched: the ring stays as it is");
                 }
                 continue;
             }
         }
-        if std::mem::replace(&mut failing, false) {
-            tracing::info!("EndpointSlices are watched again");
+        if let Some(Turn::Over { times }) = failing.look(0) {
+            tracing::info!(attempts = times, "EndpointSlices are watched again");
         }
         if listed.is_empty() {
             let mut membership = membership(slices.values(), port, &known);

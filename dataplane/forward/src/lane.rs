@@ -8,6 +8,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
+use veneur_metric::{Condition, Turn};
 
 use crate::{
     Account, Batch,
@@ -16,6 +17,9 @@ use crate::{
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
+
+/// Batches of which a lane remembers how long they took, until it is asked.
+const REMEMBERED: usize = 64;
 
 /// How much a lane may hold, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +52,8 @@ struct State {
     bytes: usize,
     /// Metrics that are being sent.
     out: u64,
+    /// How long the first batches since the last question took.
+    took: Vec<Duration>,
 }
 
 impl Lane {
@@ -83,6 +89,11 @@ impl Lane {
         (state.waiting.len(), state.bytes)
     }
 
+    /// How long batches took from being sent to being answered, of the first 64 since the last call.
+    pub fn take_durations(&self) -> Vec<Duration> {
+        std::mem::take(&mut self.queue.lock().took)
+    }
+
     /// Whether nothing waits or is being sent.
     pub fn is_empty(&self) -> bool {
         let state = self.queue.lock();
@@ -115,15 +126,19 @@ impl Lane {
         let queue = &self.queue;
         let mut client = Client::new(&queue.address);
         let mut retry = FIRST_RETRY;
-        let mut failing = false;
+        let (mut unreachable, mut unanswered) = (Condition::default(), Condition::default());
         while let Some((batch, since)) = queue.next().await {
+            let begun = Instant::now();
             let Sent { unsendable, outcome } = client.send(batch).await;
-            queue.lock().out = 0;
+            queue.lock().sent(begun.elapsed());
             queue.account.record(|ledger| ledger.drop_held("peer_cannot_carry", unsendable));
             match outcome {
                 Outcome::Acknowledged(metrics) => {
-                    if std::mem::replace(&mut failing, false) {
-                        tracing::info!(peer = queue.address, "Peer answers again");
+                    if let Some(Turn::Over { times }) = unreachable.look(0) {
+                        tracing::info!(peer = queue.address, attempts = times, "Peer is reached again");
+                    }
+                    if let Some(Turn::Over { times }) = unanswered.look(0) {
+                        tracing::info!(peer = queue.address, batches = times, "Peer answers again");
                     }
                     retry = FIRST_RETRY;
                     queue.account.record(|ledger| {
@@ -132,7 +147,7 @@ impl Lane {
                     });
                 }
                 Outcome::NotSent(batch, problem) => {
-                    if !std::mem::replace(&mut failing, true) {
+                    if unreachable.look(1).is_some() {
                         tracing::warn!(peer = queue.address, problem, "Peer cannot be reached, holding its data");
                     }
                     queue.put_back(batch, since);
@@ -143,7 +158,9 @@ impl Lane {
                     retry = (retry * 2).min(LAST_RETRY);
                 }
                 Outcome::Uncertain(metrics, problem) => {
-                    tracing::warn!(peer = queue.address, metrics, problem, "No answer: delivery is uncertain");
+                    if unanswered.look(1).is_some() {
+                        tracing::warn!(peer = queue.address, metrics, problem, "No answer: delivery is uncertain");
+                    }
                     queue.account.record(|ledger| {
                         ledger.held -= metrics;
                         ledger.uncertain += metrics;
@@ -155,6 +172,13 @@ impl Lane {
 }
 
 impl State {
+    fn sent(&mut self, took: Duration) {
+        self.out = 0;
+        if self.took.len() < REMEMBERED {
+            self.took.push(took);
+        }
+    }
+
     /// Takes out the oldest batches until the rest fits, and says how many metrics that were.
     fn shrink(&mut self, max_bytes: usize) -> u64 {
         let mut dropped = 0;

@@ -3,12 +3,14 @@
 //! A client emits a [`Sample`]. Its name, tags, kind and scope form a [`Context`], the identity of one time series.
 //! Over one interval the samples of a context become a [`Partial`] (mergeable, travels to the tier that owns the
 //! context) or finished [`Point`]s (travel to sinks). An [`Event`] or a service [`Check`] travels to sinks as it is.
+//! A [`Condition`] is what goes wrong with any of them for a while.
 //!
 //! Law: permuting tags changes neither a context nor the key it is routed by.
 //!
 //! Not here: parsing, aggregation, encoding.
 
 mod check;
+mod condition;
 mod context;
 mod event;
 mod partial;
@@ -18,6 +20,7 @@ mod stamp;
 mod tags;
 
 pub use check::{Check, Status};
+pub use condition::{Condition, Turn};
 pub use context::{Context, Kind, Scope};
 pub use event::{AlertType, Event, Priority};
 pub use partial::{Partial, PartialValue};

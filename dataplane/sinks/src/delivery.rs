@@ -7,6 +7,8 @@ use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use veneur_metric::{Condition, Turn};
+
 use crate::queue::{Content, Entry, Queue};
 use crate::{Items, Limits, SendError, Sink, SinkLedger};
 
@@ -14,6 +16,9 @@ use crate::{Items, Limits, SendError, Sink, SinkLedger};
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// Longest pause between attempts.
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
+
+/// Attempts of which a delivery remembers how long they took, until it is asked.
+const REMEMBERED: usize = 64;
 
 /// Delivers items to one sink, in order, one payload at a time.
 ///
@@ -49,13 +54,22 @@ struct Shared {
 struct Books {
     queue: Queue,
     state: SinkState,
+    failing: Condition,
+    /// How long the first attempts since the last question took.
+    took: Vec<Duration>,
     draining: bool,
 }
 
 impl Delivery {
     /// Starts the task. Has to be called within a Tokio runtime.
     pub fn new(sink: impl Sink, limits: Limits) -> Self {
-        let books = Books { queue: Queue::new(limits), state: SinkState::default(), draining: false };
+        let books = Books {
+            queue: Queue::new(limits),
+            state: SinkState::default(),
+            failing: Condition::default(),
+            took: Vec::new(),
+            draining: false,
+        };
         let shared = Arc::new(Shared { name: sink.name().to_owned(), books: Mutex::new(books), wake: Notify::new() });
         let mut tasks = JoinSet::new();
         tasks.spawn(deliver(Arc::new(sink), Arc::clone(&shared)));
@@ -84,6 +98,11 @@ impl Delivery {
     /// How the sink is doing.
     pub fn state(&self) -> SinkState {
         self.shared.books().state.clone()
+    }
+
+    /// How long attempts took, of the first 64 since the last call, those that failed too.
+    pub fn take_durations(&self) -> Vec<Duration> {
+        std::mem::take(&mut self.shared.books().took)
     }
 
     /// Delivers what is held, at once and until `deadline`; what is left then is dropped for `shutdown`, and so is
@@ -116,8 +135,9 @@ async fn deliver<S: Sink>(sink: Arc<S>, shared: Arc<Shared>) {
                 shared.books().queue.encoded(encoded, since);
             }
             Content::Encoded(payload) => {
+                let begun = Instant::now();
                 let outcome = sink.send(&payload).await;
-                shared.books().state.note(&shared.name, outcome.as_ref().err());
+                shared.books().note(&shared.name, begun.elapsed(), outcome.as_ref().err());
                 match outcome {
                     Ok(()) => shared.books().queue.published(),
                     Err(SendError::Rejected { .. }) => shared.books().queue.rejected(),
@@ -176,21 +196,24 @@ impl Shared {
     }
 }
 
-impl SinkState {
+impl Books {
     /// Logs a change from well to failing and back, not each attempt.
-    fn note(&mut self, sink: &str, error: Option<&SendError>) {
+    fn note(&mut self, sink: &str, took: Duration, error: Option<&SendError>) {
+        if self.took.len() < REMEMBERED {
+            self.took.push(took);
+        }
+        let turn = self.failing.look(u64::from(error.is_some()));
+        match (turn, error) {
+            (Some(Turn::Begun), Some(error)) => tracing::warn!(sink, %error, "Sink is failing"),
+            (Some(Turn::Over { times }), _) => tracing::info!(sink, failures = times, "Sink recovered"),
+            _ => {}
+        }
         let Some(error) = error else {
-            if self.consecutive_failures > 0 {
-                tracing::info!(sink, failures = self.consecutive_failures, "Sink recovered");
-            }
-            self.consecutive_failures = 0;
-            self.last_success = Some(Instant::now());
+            self.state.consecutive_failures = 0;
+            self.state.last_success = Some(Instant::now());
             return;
         };
-        if self.consecutive_failures == 0 {
-            tracing::warn!(sink, %error, "Sink is failing");
-        }
-        self.consecutive_failures += 1;
-        self.last_error = Some(error.to_string());
+        self.state.consecutive_failures += 1;
+        self.state.last_error = Some(error.to_string());
     }
 }

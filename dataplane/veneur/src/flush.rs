@@ -1,19 +1,24 @@
 //! The loop that ends intervals.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, RwLock},
-    time::Duration,
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use veneur_aggregate::{Interval, Publishing, Top};
-use veneur_metric::Stamp;
+use veneur_metric::{Point, Stamp, Tags};
 
 use crate::{
     clock,
     import::{Shared, lock},
     listen::{Listener, intake::Taken},
+    observe::{Flushed, Observer},
     output::Output,
 };
 
@@ -34,6 +39,9 @@ pub(crate) struct Flusher {
     pub(crate) last: Arc<Mutex<LastFlush>>,
     /// Boundary of the newest interval whose points and partials are on their way, in Unix milliseconds.
     pub(crate) published_ms: watch::Sender<u64>,
+    pub(crate) observer: Observer,
+    /// Flushes begun so far, for the watchdog.
+    pub(crate) begun: AtomicU64,
 }
 
 /// The last flush.
@@ -85,6 +93,7 @@ impl Flusher {
                 self.publish(stamp, stamp.timestamp(), table);
                 self.published_ms.send_replace(stamp.boundary_ms);
             }
+            self.observer.send().await;
         }
     }
 
@@ -104,6 +113,7 @@ impl Flusher {
             let taken = listener.finish().await;
             self.absorb(under_way, taken);
         }
+        self.observe(under_way);
         let unpublished = {
             let mut open = lock(&self.open);
             open.closed = true;
@@ -112,33 +122,80 @@ impl Flusher {
         for (stamp, table) in unpublished {
             self.publish(stamp, last_second(stamp, clock::now_ms()), table);
         }
+        self.observer.send().await;
     }
 
     fn collect(&self, boundary: Stamp) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
         for listener in self.listeners.iter() {
             self.absorb(boundary, listener.collect());
+        }
+        self.observe(boundary);
+    }
+
+    /// Lets what this instance says of itself join what its listeners took in.
+    fn observe(&self, boundary: Stamp) {
+        if let Some(taken) = self.observer.look(boundary, &self.listeners, &self.output) {
+            lock(&self.open).intervals.own(boundary).absorb(taken.cells);
         }
     }
 
     /// Events and checks are not of an interval: they are sent at once.
     fn absorb(&self, boundary: Stamp, Taken { cells, events, checks }: Taken) {
         lock(&self.open).intervals.own(boundary).absorb(cells);
+        self.observer.flushed(Flushed { events: events.len(), checks: checks.len(), ..Flushed::default() });
         self.output.notify(events, checks, boundary, clock::now_ms());
     }
 
     fn publish(&self, stamp: Stamp, timestamp: i64, interval: Interval) {
+        let began = Instant::now();
         let contexts = interval.len();
         let top = interval.top(TOP);
         let publishing = Arc::clone(&self.publishing.read().unwrap_or_else(PoisonError::into_inner));
         let (mut points, mut partials) = (0, 0);
+        let mut series = self.observer.counts_series().then(|| Series::new(timestamp));
         interval.flush(&publishing, self.aligned.then_some(stamp), timestamp, self.interval, |part| {
             points += part.points.len();
             partials += part.partials.len();
+            series.iter_mut().for_each(|series| series.count(&part.points));
             self.output.send(part, stamp);
         });
         tracing::debug!(interval_end = timestamp, contexts, points, partials, "Interval flushed");
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
             LastFlush { interval_end: timestamp, contexts, points, partials, top };
+        let series = series.map_or(0, |series| series.len());
+        let took = vec![began.elapsed()];
+        self.observer.flushed(Flushed { contexts, partials, series, took, ..Flushed::default() });
+    }
+}
+
+/// Counts the series that an interval publishes: one for each name and tags.
+#[derive(Debug)]
+struct Series {
+    timestamp: i64,
+    /// Points with the interval's own time: each is another series.
+    timely: usize,
+    /// Series with a time that a client chose, which may have several points.
+    timed: HashSet<(Arc<str>, Tags)>,
+}
+
+impl Series {
+    fn new(timestamp: i64) -> Self {
+        Self { timestamp, timely: 0, timed: HashSet::new() }
+    }
+
+    fn count(&mut self, points: &[Point]) {
+        for point in points {
+            if point.timestamp == self.timestamp {
+                self.timely += 1;
+            } else {
+                self.timed.insert((Arc::clone(&point.name), point.tags.clone()));
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.timely + self.timed.len()
     }
 }
 

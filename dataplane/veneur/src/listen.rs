@@ -26,7 +26,7 @@ mod stream;
 mod tcp;
 pub mod tls;
 mod udp;
-mod unix;
+pub(crate) mod unix;
 mod unixgram;
 
 pub use connections::{ConnectionCounts, Connections};

@@ -4,14 +4,14 @@ use std::{io::Write as _, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 use veneur::{
     cli::{self, Call, Command, Role},
+    log::Level,
     proxy, reload, server, settings,
 };
 use veneur_config::{Parsed, Proxy, Secrets, Server};
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     match obey(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log(false);
+            Level::start(false);
             tracing::error!("{error:#}");
             let bad_configuration = error.downcast_ref::<veneur_config::ConfigError>().is_some();
             if bad_configuration { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::FAILURE }
@@ -56,23 +56,13 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Starts the log: `VENEUR_LOG`, else debug where the configuration says so. The first call counts.
-fn log(debug: bool) {
-    let level = if debug { "debug" } else { "info" };
-    let filter = EnvFilter::try_from_env("VENEUR_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    // A second call finds a log that is there.
-    let started =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
-    drop(started);
-}
-
 fn print(text: &str) -> anyhow::Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
 }
 
 /// Reads everything, says every problem, shows what was understood, and ends.
 fn validate(call: &Call) -> anyhow::Result<()> {
-    log(false);
+    Level::start(false);
     let secrets = secrets(call);
     let file = call.file.as_deref();
     if call.role == Role::Proxy {
@@ -96,68 +86,95 @@ fn run(call: &Call) -> anyhow::Result<()> {
     let file = call.file.as_deref();
     if call.role == Role::Proxy {
         let parsed: Parsed<Proxy> = settings::load(file, &environment, call.strict)?;
-        log(parsed.config.debug);
+        let level = Level::start(parsed.config.debug);
         settings::tell_unknown_variables::<Proxy>();
         let config = settings::with_hosts(settings::told(parsed));
         show(call, &config);
-        return runtime.block_on(async {
-            let mut running = proxy::start(&config).await?;
-            tokio::select! {
-                error = running.failed() => return Err(error),
-                signal = told_to_stop() => signal?,
-            }
-            running.stop().await;
-            Ok(())
-        });
+        return runtime.block_on(run_proxy(call, config, &level));
     }
     let parsed: Parsed<Server> = settings::load(file, &environment, call.strict)?;
-    log(parsed.config.debug);
+    let level = Level::start(parsed.config.debug);
     settings::tell_unknown_variables::<Server>();
-    let config = settings::named(settings::told(parsed));
-    let config = match call.role {
+    let config = as_role(call.role, settings::named(settings::told(parsed)));
+    show(call, &config);
+    runtime.block_on(run_server(call, config, &level))
+}
+
+/// What a role's word means, where its configuration says nothing.
+fn as_role(role: Role, config: Server) -> Server {
+    match role {
         Role::Local => config.as_local(),
         Role::Global => config.as_global(),
         Role::Server | Role::Proxy => config,
-    };
-    show(call, &config);
-    runtime.block_on(async {
-        let mut running = server::start(&config).await?;
-        let (mut watching, stop) = (JoinSet::new(), CancellationToken::new());
-        let mut changes = changes(call, config, &stop, &mut watching)?;
-        loop {
-            tokio::select! {
-                error = running.failed() => return Err(error),
-                signal = told_to_stop() => break signal?,
-                Ok(()) = changes.changed() => running.follow(&changes.borrow_and_update().clone()),
+    }
+}
+
+async fn run_server(call: &Call, config: Server, level: &Level) -> anyhow::Result<()> {
+    let (mut watching, stop) = (JoinSet::new(), CancellationToken::new());
+    let mut stopping = Stopping::new()?;
+    let role = call.role;
+    let read = move |file: &str| Ok(as_role(role, settings::server(Some(file), &environment)?));
+    let mut changes = changes(call, config.clone(), read, &stop, &mut watching)?;
+    let mut running = server::start(&config).await?;
+    let told_to_quit = running.told_to_quit();
+    tokio::pin!(told_to_quit);
+    loop {
+        tokio::select! {
+            error = running.failed() => return Err(error),
+            () = stopping.told() => break,
+            () = &mut told_to_quit => {
+                tracing::info!(request = "POST /quitquitquit", "Stopping");
+                break;
+            }
+            Ok(()) = changes.changed() => {
+                let config = changes.borrow_and_update().clone();
+                running.follow(&config);
+                level.follow(config.debug);
             }
         }
-        stop.cancel();
-        running.stop().await;
-        watching.shutdown().await;
-        Ok(())
-    })
+    }
+    stop.cancel();
+    running.stop().await;
+    watching.shutdown().await;
+    Ok(())
+}
+
+async fn run_proxy(call: &Call, config: Proxy, level: &Level) -> anyhow::Result<()> {
+    let (mut watching, stop) = (JoinSet::new(), CancellationToken::new());
+    let mut stopping = Stopping::new()?;
+    let read = |file: &str| settings::proxy(Some(file), &environment);
+    let mut changes = changes(call, config.clone(), read, &stop, &mut watching)?;
+    let mut running = proxy::start(&config).await?;
+    loop {
+        tokio::select! {
+            error = running.failed() => return Err(error),
+            () = stopping.told() => break,
+            Ok(()) = changes.changed() => {
+                let config = changes.borrow_and_update().clone();
+                running.follow(&config);
+                level.follow(config.debug);
+            }
+        }
+    }
+    stop.cancel();
+    running.stop().await;
+    watching.shutdown().await;
+    Ok(())
 }
 
 /// Configurations as the file changes; without a file there are none, and SIGHUP has nothing to read again.
-fn changes(
+fn changes<T: veneur_config::Role + Send + Sync + 'static>(
     call: &Call,
-    running: Server,
+    running: T,
+    read: impl Fn(&str) -> anyhow::Result<T> + Send + 'static,
     stop: &CancellationToken,
     tasks: &mut JoinSet<anyhow::Result<()>>,
-) -> anyhow::Result<watch::Receiver<Arc<Server>>> {
+) -> anyhow::Result<watch::Receiver<Arc<T>>> {
     let running = Arc::new(running);
     let Some(file) = call.file.clone() else {
+        reload::nothing_to_read(stop.clone(), tasks)?;
         // Without a sender it never changes, and whoever waits for that looks elsewhere.
         return Ok(watch::channel(running).1);
-    };
-    let role = call.role;
-    let read = move |file: &str| {
-        let server = reload::from_file(file, &environment)?;
-        Ok(match role {
-            Role::Local => server.as_local(),
-            Role::Global => server.as_global(),
-            Role::Server | Role::Proxy => server,
-        })
     };
     reload::watch(file, running, read, stop.clone(), tasks)
 }
@@ -173,13 +190,24 @@ fn secrets(call: &Call) -> Secrets {
 }
 
 /// SIGTERM from a kubelet, SIGINT from a terminal.
-async fn told_to_stop() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    };
-    tracing::info!(signal = name, "Stopping");
-    Ok(())
+struct Stopping {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stopping {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
+        })
+    }
+
+    async fn told(&mut self) {
+        let name = tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "Stopping");
+    }
 }

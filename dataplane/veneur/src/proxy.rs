@@ -1,6 +1,10 @@
 //! A proxy: import, ring, a lane to each member.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use serde_json::json;
@@ -11,9 +15,10 @@ use veneur_forward::{Account, Ledger, discovery, lane::Limits, router::Router};
 use veneur_ring::Member;
 
 use crate::{
-    admin::{self, View},
+    admin::{self, Admin, Form, View},
     clock,
     listen::ConnectionCounts,
+    observe::Losses,
     settings,
     telemetry::Snapshot,
 };
@@ -27,6 +32,8 @@ pub struct Running {
     pub http: Option<SocketAddr>,
     router: Arc<Router>,
     account: Arc<Account>,
+    /// As it runs now.
+    config: Arc<RwLock<Proxy>>,
     shutdown_timeout: Duration,
     importing: CancellationToken,
     serving: CancellationToken,
@@ -77,15 +84,30 @@ pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
         async move { veneur_forward::import::serve(listener, router, stop).await.context("the import server failed") }
     });
 
+    tasks.spawn({
+        let (account, interval, stop) = (Arc::clone(&account), config.interval.0, serving.clone());
+        async move {
+            let (mut losses, mut before) = (Losses::default(), Ledger::default());
+            while stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
+                let now = account.snapshot();
+                losses.look(&before, &now);
+                before = now;
+            }
+            Ok(())
+        }
+    });
+
     let mut http = None;
+    let running = Arc::new(RwLock::new(config.clone()));
     if !config.http_address.is_empty() {
         let view =
-            ProxyView { router: Arc::clone(&router), account: Arc::clone(&account), interval: config.interval.0 };
-        http = Some(admin::start(&config.http_address, Arc::new(view), serving.clone(), &mut tasks).await?);
+            ProxyView { router: Arc::clone(&router), account: Arc::clone(&account), config: Arc::clone(&running) };
+        let admin = Admin { view: Arc::new(view), quit: None, profiling: config.http.enable_profiling };
+        http = admin::start(&config.http_address, admin, serving.clone(), &mut tasks).await?;
     }
     tracing::info!(role = "proxy", %grpc, ?http, interval = ?config.interval.0, now_ms = clock::now_ms(), "Running");
     let shutdown_timeout = config.shutdown_timeout.0;
-    Ok(Running { grpc, http, router, account, shutdown_timeout, importing, serving, importer, tasks })
+    Ok(Running { grpc, http, router, account, config: running, shutdown_timeout, importing, serving, importer, tasks })
 }
 
 impl Running {
@@ -100,6 +122,12 @@ impl Running {
             Some(Err(panicked)) => anyhow::Error::new(panicked).context("a task panicked"),
             Some(Ok(Ok(()))) | None => anyhow::anyhow!("a task ended early"),
         }
+    }
+
+    /// Shows a changed configuration, as far as it needs no restart.
+    pub fn follow(&self, config: &Proxy) {
+        let mut running = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        *running = veneur_config::followed(&*running, config);
     }
 
     /// Takes no new connections, answers the calls under way, and delivers what is held, within the configured time. Returns the closing
@@ -124,7 +152,8 @@ impl Running {
 struct ProxyView {
     router: Arc<Router>,
     account: Arc<Account>,
-    interval: Duration,
+    /// As it runs now.
+    config: Arc<RwLock<Proxy>>,
 }
 
 impl View for ProxyView {
@@ -144,6 +173,18 @@ impl View for ProxyView {
     }
 
     fn status(&self) -> serde_json::Value {
-        json!({ "interval_seconds": self.interval.as_secs(), "ring": self.router.view() })
+        let interval = self.configured().interval.0;
+        json!({ "interval_seconds": interval.as_secs(), "ring": self.router.view() })
+    }
+
+    fn config(&self, form: Form) -> Option<String> {
+        let config = self.configured();
+        config.http.enable_config.then(|| form.of(&*config))
+    }
+}
+
+impl ProxyView {
+    fn configured(&self) -> RwLockReadGuard<'_, Proxy> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

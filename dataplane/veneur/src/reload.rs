@@ -3,7 +3,7 @@
 //! Laws: a file that cannot be used changes nothing, and is told once; what is yielded is valid. A `ConfigMap` is noticed
 //! too: the kubelet swaps a symlink, so content is compared and not the file's own times.
 //!
-//! Not here: applying. The receiver compares with what it runs, by [`Server::changes_live`].
+//! Not here: applying. The receiver compares with what it runs, by [`changes`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,38 +14,44 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
-use veneur_config::{Secrets, Server};
+use veneur_config::{Role, Secrets, changes};
 
-use crate::settings::{self, Environment};
 
 /// How often the file is read. It is a few kilobytes, and in memory.
 const POLL: Duration = Duration::from_secs(1);
 
 /// Watches `file` in `tasks` until `stop`. The receiver holds `running` first, and then each valid configuration that
 /// differs from the one before. Keys that need a restart are in it too: who applies it takes those that are live.
-pub fn watch(
+pub fn watch<T: Role + Send + Sync + 'static>(
     file: String,
-    running: Arc<Server>,
-    read: impl Fn(&str) -> anyhow::Result<Server> + Send + 'static,
+    running: Arc<T>,
+    read: impl Fn(&str) -> anyhow::Result<T> + Send + 'static,
     stop: CancellationToken,
     tasks: &mut JoinSet<anyhow::Result<()>>,
-) -> anyhow::Result<watch::Receiver<Arc<Server>>> {
+) -> anyhow::Result<watch::Receiver<Arc<T>>> {
     let hangup = signal(SignalKind::hangup())?;
     let (sender, receiver) = watch::channel(running);
     tasks.spawn(follow(file, read, hangup, sender, stop));
     Ok(receiver)
 }
 
-/// As the process reads its configuration: `file`, and the environment on top.
-pub fn from_file(file: &str, environment: Environment<'_>) -> anyhow::Result<Server> {
-    settings::server(Some(file), environment)
+/// Heeds SIGHUP in `tasks` until `stop` where there is no file: it must not end the process.
+pub fn nothing_to_read(stop: CancellationToken, tasks: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tasks.spawn(async move {
+        while let Some(Some(())) = stop.run_until_cancelled(hangup.recv()).await {
+            tracing::info!("SIGHUP: there is no file to read again, the configuration stays");
+        }
+        Ok(())
+    });
+    Ok(())
 }
 
-async fn follow(
+async fn follow<T: Role>(
     file: String,
-    read: impl Fn(&str) -> anyhow::Result<Server>,
+    read: impl Fn(&str) -> anyhow::Result<T>,
     mut hangup: Signal,
-    sender: watch::Sender<Arc<Server>>,
+    sender: watch::Sender<Arc<T>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut poll = interval(POLL);
@@ -72,8 +78,8 @@ async fn follow(
 }
 
 /// Says what changes, and passes it on.
-fn offer(file: &str, new: Server, told: bool, sender: &watch::Sender<Arc<Server>>) {
-    let reload = sender.borrow().changes_live(&new);
+fn offer<T: Role>(file: &str, new: T, told: bool, sender: &watch::Sender<Arc<T>>) {
+    let reload = changes(&**sender.borrow(), &new);
     if reload.is_empty() {
         if told {
             tracing::info!(file, "The configuration is as before");
@@ -92,7 +98,14 @@ fn offer(file: &str, new: Server, told: bool, sender: &watch::Sender<Arc<Server>
 
 #[cfg(test)]
 mod tests {
+    use veneur_config::Server;
+
     use super::*;
+    use crate::settings;
+
+    fn from_file(file: &str) -> anyhow::Result<Server> {
+        settings::server(Some(file), &|_| None)
+    }
 
     const LONG: Duration = Duration::from_secs(20);
 
@@ -114,7 +127,7 @@ mod tests {
         std::os::unix::fs::symlink("..data/veneur.yaml", &file).expect("a link");
         let file = file.to_str().expect("a name in UTF-8").to_owned();
 
-        let read = |file: &str| from_file(file, &|_| None);
+        let read = from_file;
         let running = Arc::new(read(&file).expect("valid"));
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         let mut receiver = watch(file, running, read, stop.clone(), &mut tasks).expect("a signal");
@@ -134,7 +147,7 @@ mod tests {
         let path = file.path().to_str().expect("a name in UTF-8").to_owned();
         let (reads, mut read_so_far) = watch::channel(0);
         let read = move |file: &str| {
-            let read = from_file(file, &|_| None);
+            let read = from_file(file);
             reads.send_modify(|count| *count += 1);
             read
         };

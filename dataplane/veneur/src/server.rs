@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,14 +24,16 @@ use veneur_sinks::{BlackholeSink, DatadogSettings, DatadogSink, DebugSink, Deliv
 
 use crate::{
     account::IngestAccount,
-    admin::{self, View},
+    admin::{self, Admin, Form, View},
     clock,
     flush::{Flusher, LastFlush},
     import::{Merger, Open, lock},
     listen::{self, Listener, intake::Shared},
+    observe::Observer,
     output::Output,
     settings,
     telemetry::Snapshot,
+    watchdog::Watchdog,
 };
 
 /// What part of a stopping instance's time forwarding may take, and what part the sinks; the rest is for publishing.
@@ -54,7 +59,11 @@ pub struct Running {
     pub http: Option<SocketAddr>,
     shutdown_timeout: Duration,
     budget: Arc<Budget>,
+    /// As it runs now.
+    config: Arc<RwLock<Server>>,
     flusher: Arc<Flusher>,
+    quit: CancellationToken,
+    watchdog: Option<Watchdog>,
     lanes: JoinSet<()>,
     flushing: CancellationToken,
     flush: JoinSet<()>,
@@ -120,6 +129,8 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
         output,
         last: Arc::default(),
         published_ms: watch::Sender::new(0),
+        observer: Observer::new(config).await,
+        begun: AtomicU64::new(0),
     });
     let mut flush = JoinSet::new();
     flush.spawn({
@@ -127,15 +138,28 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
         async move { flusher.run(&stop).await }
     });
 
+    let watchdog = match config.flush_watchdog_missed_flushes {
+        0 => None,
+        most => {
+            let flusher = Arc::clone(&flusher);
+            let begun = move || flusher.begun.load(Ordering::Relaxed);
+            Some(Watchdog::start(interval, most, begun).context("cannot start the watchdog's thread")?)
+        }
+    };
+
     let mut http = None;
+    let (running, quit) = (Arc::new(RwLock::new(config.clone())), CancellationToken::new());
     if !config.http_address.is_empty() {
         let view = Arc::new(ServerView {
             role: role(config),
             interval,
+            config: Arc::clone(&running),
             budget: Arc::clone(&budget),
             flusher: Arc::clone(&flusher),
         });
-        http = Some(admin::start(&config.http_address, view, serving.clone(), &mut tasks).await?);
+        let quit = config.http_quit.then(|| quit.clone());
+        let admin = Admin { view, quit, profiling: config.enable_profiling };
+        http = admin::start(&config.http_address, admin, serving.clone(), &mut tasks).await?;
     }
     tracing::info!(role = role(config), ?grpc, ?http, interval = ?interval, "Running");
     Ok(Running {
@@ -144,7 +168,10 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
         http,
         shutdown_timeout: config.shutdown_timeout.0,
         budget,
+        config: running,
         flusher,
+        quit,
+        watchdog,
         lanes,
         flushing,
         flush,
@@ -171,6 +198,11 @@ impl Running {
         }
     }
 
+    /// Completes when `POST /quitquitquit` asks for a stop, where `http_quit` allows that.
+    pub fn told_to_quit(&self) -> impl Future<Output = ()> + use<> {
+        self.quit.clone().cancelled_owned()
+    }
+
     /// Values found in datagrams so far.
     pub fn samples_parsed(&self) -> u64 {
         IngestAccount::total(self.listeners().iter().map(|listener| &*listener.account)).samples.parsed
@@ -184,6 +216,9 @@ impl Running {
         *self.flusher.publishing.write().unwrap_or_else(PoisonError::into_inner) = publishing;
         let rules = Arc::new(settings::rules(config));
         self.listeners().iter().for_each(|listener| listener.follow(&rules));
+        self.flusher.observer.follow(&rules);
+        let mut running = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        *running = veneur_config::followed(&*running, config);
     }
 
     /// What it listens on.
@@ -209,6 +244,8 @@ impl Running {
         self.importing.cancel();
         // Senders that keep their connection are refused from the last flush on.
         drop(tokio::time::timeout(CALLS_UNDER_WAY, self.import.join_next()).await);
+        // From here on there are no flushes to miss.
+        drop(self.watchdog.take());
         self.flushing.cancel();
         while self.flush.join_next().await.is_some() {}
         self.flusher.finish().await;
@@ -264,6 +301,7 @@ fn delivery(sink: &veneur_config::Sink, config: &Server) -> anyhow::Result<Deliv
 struct ServerView {
     role: &'static str,
     interval: Duration,
+    config: Arc<RwLock<Server>>,
     budget: Arc<Budget>,
     flusher: Arc<Flusher>,
 }
@@ -285,10 +323,16 @@ impl View for ServerView {
         }
     }
 
+    fn config(&self, form: Form) -> Option<String> {
+        let config = self.configured();
+        config.http.config.then(|| form.of(&*config))
+    }
+
     fn status(&self) -> serde_json::Value {
         let last: LastFlush = self.flusher.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let waiting = lock(&self.flusher.open).intervals.contexts();
-        let output = &self.flusher.output;
+        let Flusher { output, observer, .. } = &*self.flusher;
+        let rates = observer.rates();
         json!({
             "interval_seconds": self.interval.as_secs(),
             "instance": output.name,
@@ -296,15 +340,23 @@ impl View for ServerView {
             "unpublished_contexts": waiting,
             "contexts": self.budget.contexts(),
             "state_bytes": self.budget.bytes(),
-            "listeners": self.flusher.listeners.iter().map(|listener| json!({
+            "self_metrics": observer.account().map(|ingest| ingest.samples),
+            "listeners": self.flusher.listeners.iter().enumerate().map(|(index, listener)| json!({
                 "protocol": listener.protocol,
                 "address": listener.address,
+                "rates": rates.get(index),
                 "ledger": *listener.account.lock(),
                 "connections": listener.connections.counts(),
                 "origins": listener.origins().into_iter().take(ORIGINS_SHOWN).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
             "sinks": output.sinks.iter().map(sink_status).collect::<Vec<_>>(),
         })
+    }
+}
+
+impl ServerView {
+    fn configured(&self) -> RwLockReadGuard<'_, Server> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -44,6 +44,8 @@ async fn chain(locals: usize, globals: usize) -> Chain {
         synchronize_with_interval: true,
         http_address: "127.0.0.1:0".into(),
         percentiles: vec![0.5, 0.99],
+        // What is published here is compared to the last point with what was sent.
+        self_metrics: false,
         ..Server::default()
     };
     let mut running_globals = Vec::new();

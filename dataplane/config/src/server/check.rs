@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Invalid, Listen, Server, Validate,
+    Invalid, Listen, Note, Server, Validate, Weight,
     listen::{UnixName, is_host_port},
     sink,
 };
@@ -21,6 +21,41 @@ impl Validate for Server {
         self.ways(&mut problems);
         problems.extend(sink::problems(&self.metric_sinks));
         problems
+    }
+
+    fn remarks(&self) -> Vec<Note> {
+        let mut remarks = Vec::new();
+        let mut remark = |key: &str, weight, text: &str| {
+            remarks.push(Note { key: key.to_owned(), text: format!("accepted, no effect here: {text}"), weight });
+        };
+        if !self.sentry_dsn.is_empty() {
+            remark("sentry_dsn", Weight::Warning, "errors are logged, not sent to Sentry");
+        }
+        if self.flush_on_shutdown {
+            let text = "a stopping instance always publishes the interval under way";
+            remark("flush_on_shutdown", Weight::Info, text);
+        }
+        if !self.self_metrics {
+            let unused = [
+                ("stats_address", !self.stats_address.is_empty()),
+                ("count_unique_timeseries", self.count_unique_timeseries),
+                ("features.diagnostics_metrics_enabled", self.features.diagnostics_metrics_enabled),
+            ];
+            for (key, _) in unused.into_iter().filter(|(_, set)| *set) {
+                remark(key, Weight::Warning, "self_metrics is false");
+            }
+        }
+        if self.http_address.is_empty() {
+            let unused = [
+                ("http.config", self.http.config),
+                ("http_quit", self.http_quit),
+                ("enable_profiling", self.enable_profiling),
+            ];
+            for (key, _) in unused.into_iter().filter(|(_, set)| *set) {
+                remark(key, Weight::Warning, "without an http_address there is no admin port");
+            }
+        }
+        remarks
     }
 }
 

@@ -94,11 +94,11 @@ impl Start<'_> {
             }
             Listen::Tcp(family, address) => self.tcp(tcp::bind(resolve(family, &address)?)?),
             Listen::UnixDatagram(name) => {
-                let (socket, held) = unix::bind(&name, std::os::unix::net::UnixDatagram::bind_addr)?;
+                let (socket, held) = unix::bind(&name, unix::MODE, std::os::unix::net::UnixDatagram::bind_addr)?;
                 self.unixgram(url, &socket, held)
             }
             Listen::UnixStream(name) => {
-                let (listener, held) = unix::bind(&name, std::os::unix::net::UnixListener::bind_addr)?;
+                let (listener, held) = unix::bind(&name, unix::MODE, std::os::unix::net::UnixListener::bind_addr)?;
                 self.unix(url, listener, held)
             }
             Listen::Inherited(descriptor) => self.inherited(url, descriptor),

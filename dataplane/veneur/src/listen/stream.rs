@@ -14,6 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use veneur_dogstatsd::framing::{Frames, Lines, TooLong};
+use veneur_metric::{Condition, Turn};
 
 use super::{
     connections::{Connected, Connections},
@@ -73,7 +74,7 @@ pub(super) async fn accept<L: Accept, C>(
     C: Future<Output = ()> + Send + 'static,
 {
     let mut open = JoinSet::new();
-    let mut door = Door { listener, connections, limit, failing: false };
+    let mut door = Door { listener, connections, limit, failing: Condition::default() };
     loop {
         tokio::select! {
             biased;
@@ -129,7 +130,7 @@ struct Door<L> {
     listener: L,
     connections: Arc<Connections>,
     limit: Arc<Semaphore>,
-    failing: bool,
+    failing: Condition,
 }
 
 impl<L: Accept> Door<L> {
@@ -139,13 +140,13 @@ impl<L: Accept> Door<L> {
             let permit = Arc::clone(&self.limit).acquire_owned().await.expect("the semaphore is never closed");
             match self.listener.next().await {
                 Ok(stream) => {
-                    if std::mem::take(&mut self.failing) {
-                        tracing::info!("Connections are accepted again");
+                    if let Some(Turn::Over { times }) = self.failing.look(0) {
+                        tracing::info!(attempts = times, "Connections are accepted again");
                     }
                     return (stream, self.connections.connected(permit));
                 }
                 Err(error) => {
-                    if !std::mem::replace(&mut self.failing, true) {
+                    if self.failing.look(1).is_some() {
                         tracing::warn!(problem = %error, "Cannot accept a connection: trying again");
                     }
                     tokio::time::sleep(ACCEPT_AGAIN).await;

@@ -27,11 +27,11 @@ use super::{
 };
 
 /// Anyone on the machine may send; who can reach the file is decided by its folder.
-const MODE: u32 = 0o666;
+pub(super) const MODE: u32 = 0o666;
 
 /// Why a Unix socket cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Taken {
+pub(crate) enum Taken {
     #[error("another process listens on {0}: its lock is held")]
     Locked(String),
     #[error("{0} exists and is no socket: remove it, or choose another path")]
@@ -47,7 +47,7 @@ pub(super) enum Taken {
 /// A socket file that is ours until this is dropped. The lock beside it stays: who removed it could take it from the
 /// next one who has just opened it.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(crate) struct Held {
     path: PathBuf,
     _lock: File,
 }
@@ -60,9 +60,11 @@ impl Drop for Held {
     }
 }
 
-/// Binds a name with `bind`. A file is locked first, and what an earlier process has left of it removed.
-pub(super) fn bind<S>(
+/// Binds a name with `bind`. A file is locked first, and what an earlier process has left of it removed; then it gets
+/// `mode`.
+pub(crate) fn bind<S>(
     name: &UnixName,
+    mode: u32,
     bind: impl FnOnce(&SocketAddr) -> io::Result<S>,
 ) -> Result<(S, Option<Held>), Taken> {
     match name {
@@ -82,7 +84,7 @@ pub(super) fn bind<S>(
             }
             let socket = SocketAddr::from_pathname(path).and_then(|address| bind(&address)).map_err(failed)?;
             let held = Held { path: path.clone(), _lock: lock };
-            std::fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(failed)?;
+            std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
             Ok((socket, Some(held)))
         }
     }
@@ -135,9 +137,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("veneur.sock");
         let name = UnixName::File(path.clone());
-        let (socket, held) = bind(&name, UnixDatagram::bind_addr).expect("free");
+        let (socket, held) = bind(&name, MODE, UnixDatagram::bind_addr).expect("free");
         assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, MODE);
-        let error = bind(&name, UnixDatagram::bind_addr).expect_err("held").to_string();
+        let error = bind(&name, MODE, UnixDatagram::bind_addr).expect_err("held").to_string();
         assert_eq!(error, format!("another process listens on {}: its lock is held", path.display()));
 
         // A process that was killed leaves its file, not its lock.
@@ -145,7 +147,7 @@ mod tests {
         assert!(!path.exists(), "removed at the end");
         drop(UnixDatagram::bind(&path).expect("left behind"));
         assert!(path.exists());
-        let (_socket, _held) = bind(&name, UnixDatagram::bind_addr).expect("what is left behind is in nobody's way");
+        let (_socket, _held) = bind(&name, MODE, UnixDatagram::bind_addr).expect("what is left behind is in nobody's way");
     }
 
     #[test]
@@ -153,7 +155,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("notes.txt");
         std::fs::write(&path, "precious").expect("written");
-        let error = bind(&UnixName::File(path.clone()), UnixDatagram::bind_addr).expect_err("no socket").to_string();
+        let error = bind(&UnixName::File(path.clone()), MODE, UnixDatagram::bind_addr).expect_err("no socket").to_string();
         assert!(error.contains("exists and is no socket"), "{error}");
         assert_eq!(std::fs::read_to_string(&path).expect("there"), "precious");
     }

@@ -97,6 +97,8 @@ fn config(pipeline: &Validated) -> Server {
         http_address: format!("0.0.0.0:{ADMIN_PORT}"),
         forward_address: import_address(&pipeline.name, &pipeline.namespace, Role::Proxy),
         forward_points: true,
+        // Some twenty series for each pod would cost more than they tell: a sidecar's ledgers are on its admin port.
+        self_metrics: false,
         ..Server::default()
     }
 }
