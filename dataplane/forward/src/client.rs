@@ -6,6 +6,7 @@ use tonic::{
     Code, Request, Status,
     transport::{Channel, Endpoint},
 };
+use veneur_metric::{Condition, Turn};
 
 use crate::{
     batch::{Batch, EXTENSIONS, Facts},
@@ -23,6 +24,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Client {
     address: String,
     connection: Option<Connection>,
+    /// Whether the peer is one of the original's, by connection.
+    plain: Condition,
 }
 
 #[derive(Debug)]
@@ -55,7 +58,7 @@ pub enum Outcome {
 impl Client {
     /// A client for `host:port`. Nothing is connected yet.
     pub fn new(address: impl Into<String>) -> Self {
-        Self { address: address.into(), connection: None }
+        Self { address: address.into(), connection: None, plain: Condition::default() }
     }
 
     /// Sends one batch and waits for its answer.
@@ -63,7 +66,10 @@ impl Client {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             None => match connect(&self.address).await {
-                Ok(connection) => self.connection.insert(connection),
+                Ok(connection) => {
+                    tell(&mut self.plain, &self.address, connection.extended);
+                    self.connection.insert(connection)
+                }
                 Err(problem) => {
                     return Sent { unsendable: 0, outcome: Outcome::NotSent(batch, problem) };
                 }
@@ -110,10 +116,18 @@ async fn connect(address: &str) -> Result<Connection, String> {
         .map_err(|_| format!("not answered within {ANSWER_TIMEOUT:?}"))?
         .map_err(|status| describe(&status))?;
     let extended = answer.metadata().contains_key(EXTENSIONS);
-    if !extended {
-        tracing::warn!(address, "Peer does not read extensions: finished points cannot be sent to it");
-    }
     Ok(Connection { client, extended })
+}
+
+/// Says once that a peer reads no extensions, and once that it does after all.
+fn tell(plain: &mut Condition, address: &str, extended: bool) {
+    match plain.look(u64::from(!extended)) {
+        Some(Turn::Begun) => {
+            tracing::warn!(address, "Peer does not read extensions: finished points cannot be sent to it");
+        }
+        Some(Turn::Over { .. }) => tracing::info!(address, "Peer reads extensions now"),
+        None => {}
+    }
 }
 
 /// Whether the peer cannot have read the request: it refused the stream, or there was no connection to send it on.

@@ -152,10 +152,7 @@ async fn bind(address: &str) -> anyhow::Result<Listener> {
     }
 }
 
-fn unix_listener(
-    listener: std::os::unix::net::UnixListener,
-    held: Option<unix::Held>,
-) -> anyhow::Result<Listener> {
+fn unix_listener(listener: std::os::unix::net::UnixListener, held: Option<unix::Held>) -> anyhow::Result<Listener> {
     listener.set_nonblocking(true)?;
     Ok(Listener::Unix(UnixListener::from_std(listener)?, held))
 }
@@ -273,7 +270,10 @@ async fn pprof(what: &str, query: Option<&str>, allowed: bool) -> Response<Full<
             StatusCode::OK,
             "profile?seconds=N  CPU time by thread, for go tool pprof\ncmdline  how the process was called\n",
         ),
-        _ => text(StatusCode::NOT_FOUND, "there are /debug/pprof/profile and /debug/pprof/cmdline: this is no Go runtime\n"),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there are /debug/pprof/profile and /debug/pprof/cmdline: this is no Go runtime\n",
+        ),
     }
 }
 

@@ -80,6 +80,7 @@ fn validate(call: &Call) -> anyhow::Result<()> {
 fn run(call: &Call) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4)))
+        .thread_name("veneur-worker")
         .enable_all()
         .build()
         .context("cannot start the runtime")?;

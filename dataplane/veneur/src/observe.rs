@@ -50,7 +50,6 @@ const LIMITS: Limits = Limits { contexts: 4_096, contexts_per_origin: 0, bytes: 
 /// Looks at an instance's ledgers.
 #[derive(Debug)]
 pub(crate) struct Observer {
-    interval: Duration,
     style: Style,
     /// Name and kind of each sink.
     sinks: Vec<(String, &'static str)>,
@@ -66,15 +65,16 @@ pub(crate) struct Observer {
 enum Way {
     Nowhere,
     /// Into this instance's own intervals.
-    Pipeline(Intake, Arc<IngestAccount>),
+    Pipeline(Box<Intake>, Arc<IngestAccount>),
     /// To `stats_address`.
     Elsewhere(Stats),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     before: Counts,
-    looked: Option<Instant>,
+    /// When the ledgers were looked at last.
+    looked: Instant,
     rates: Vec<Rates>,
     since: Flushed,
     conditions: Conditions,
@@ -115,7 +115,7 @@ impl Observer {
         let way = if own {
             let account = Arc::new(IngestAccount::default());
             let shared = Shared::new(settings::rules(config), Arc::new(Budget::new(LIMITS)));
-            Way::Pipeline(Intake::new(&shared, Arc::clone(&account)), account)
+            Way::Pipeline(Box::new(Intake::new(&shared, Arc::clone(&account))), account)
         } else if config.self_metrics {
             Way::Elsewhere(Stats::new(&config.stats_address).await)
         } else {
@@ -127,14 +127,13 @@ impl Observer {
             SinkKind::Debug {} => "debug",
         };
         Self {
-            interval: config.interval.0,
             style: Style::new(config, own),
             sinks: config.metric_sinks.iter().map(|sink| (sink.name.clone(), kind(&sink.kind))).collect(),
             counts_series: config.self_metrics && config.count_unique_timeseries,
             diagnoses: config.features.diagnostics_metrics_enabled,
             forwards: config.forwards(),
             way,
-            state: Mutex::default(),
+            state: Mutex::new(State::new(Instant::now())),
         }
     }
 
@@ -170,7 +169,7 @@ impl Observer {
         let counts = Counts::now(listeners, output);
         let mut state = self.state();
         let now = Instant::now();
-        let elapsed = state.looked.replace(now).map_or(self.interval, |looked| now.duration_since(looked));
+        let elapsed = now.duration_since(std::mem::replace(&mut state.looked, now));
         state.rates = counts.rates(&state.before, elapsed);
         let State { conditions, before, .. } = &mut *state;
         conditions.look(&counts, before, &self.sinks);
@@ -220,6 +219,18 @@ impl Observer {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn new(now: Instant) -> Self {
+        Self {
+            before: Counts::default(),
+            looked: now,
+            rates: Vec::new(),
+            since: Flushed::default(),
+            conditions: Conditions::default(),
+        }
     }
 }
 

@@ -16,7 +16,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use veneur_config::{Role, Secrets, changes};
 
-
 /// How often the file is read. It is a few kilobytes, and in memory.
 const POLL: Duration = Duration::from_secs(1);
 

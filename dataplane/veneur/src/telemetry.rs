@@ -132,7 +132,8 @@ fn sink_counts() -> [SinkCount; 3] {
     ]
 }
 
-fn sink_unaccounted(ledger: &SinkLedger) -> i128 {
+/// What a sink's ledger is short of: 0, or there is a defect.
+pub(crate) fn sink_unaccounted(ledger: &SinkLedger) -> i128 {
     let SinkLedger { produced, published, held, dropped } = ledger;
     i128::from(*produced) - i128::from(published + held + dropped.values().sum::<u64>())
 }

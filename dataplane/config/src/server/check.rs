@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Invalid, Listen, Note, Server, Validate, Weight,
+    Invalid, Listen, Note, SelfScope, Server, Validate, Weight,
     listen::{UnixName, is_host_port},
     sink,
 };
@@ -34,6 +34,12 @@ impl Validate for Server {
         if self.flush_on_shutdown {
             let text = "a stopping instance always publishes the interval under way";
             remark("flush_on_shutdown", Weight::Info, text);
+        }
+        for (key, scope) in [("set", self.veneur_metrics_scopes.set), ("status", self.veneur_metrics_scopes.status)] {
+            if scope != SelfScope::Default {
+                let text = "no self-metric is a set or a service check";
+                remark(&format!("veneur_metrics_scopes.{key}"), Weight::Info, text);
+            }
         }
         if !self.self_metrics {
             let unused = [

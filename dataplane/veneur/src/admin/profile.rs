@@ -164,16 +164,23 @@ mod tests {
     fn a_profile_tells_threads_by_their_names() {
         let thread = |name: &str, ns| (name.to_owned(), ns);
         let before = Threads::from([(1, thread("veneur", 5)), (2, thread("udp", 10))]);
-        let after =
-            Threads::from([(1, thread("veneur", 5)), (2, thread("udp", 110)), (3, thread("udp", 7)), (4, thread("x", 1))]);
+        let after = Threads::from([
+            (1, thread("veneur", 5)),
+            (2, thread("udp", 110)),
+            (3, thread("udp", 7)),
+            (4, thread("x", 1)),
+        ]);
         let bytes = encode(&before, &after, 1_000, Duration::from_secs(1));
         let profile = Profile::decode(bytes.as_slice()).expect("a profile");
         let name = |function: u64| {
             let found = profile.function.iter().find(|known| known.id == function).expect("known");
             profile.string_table[usize::try_from(found.name).expect("an index")].as_str()
         };
-        let samples: Vec<_> =
-            profile.sample.iter().map(|sample| (name(sample.location_id[0]), sample.value[0], sample.label[0].num)).collect();
+        let samples: Vec<_> = profile
+            .sample
+            .iter()
+            .map(|sample| (name(sample.location_id[0]), sample.value[0], sample.label[0].num))
+            .collect();
         assert_eq!(samples, [("udp", 100, 2), ("udp", 7, 3), ("x", 1, 4)]);
         assert_eq!(profile.function.len(), 2, "one for each name");
     }

@@ -128,6 +128,7 @@ impl Start<'_> {
         let max_length = self.settings.max_length;
         // A thread of its own until the listener stops.
         self.tasks.spawn_blocking(move || {
+            name_thread(&format!("read-udp-{}", address.port()));
             let read = udp::read(&socket, max_length, &intake, &account, &stop);
             drop(running);
             read.context("cannot read a UDP socket")
@@ -240,6 +241,11 @@ impl Start<'_> {
     fn limit(&self) -> Arc<Semaphore> {
         Arc::new(Semaphore::new(self.settings.max_connections))
     }
+}
+
+/// Names this thread, for profiles and `top -H`. Where that is not allowed, it keeps its name.
+fn name_thread(name: &str) {
+    drop(std::fs::write("/proc/thread-self/comm", name));
 }
 
 /// The name of an inherited Unix socket, as far as it has one.

@@ -147,7 +147,8 @@ mod tests {
         assert!(!path.exists(), "removed at the end");
         drop(UnixDatagram::bind(&path).expect("left behind"));
         assert!(path.exists());
-        let (_socket, _held) = bind(&name, MODE, UnixDatagram::bind_addr).expect("what is left behind is in nobody's way");
+        let (_socket, _held) =
+            bind(&name, MODE, UnixDatagram::bind_addr).expect("what is left behind is in nobody's way");
     }
 
     #[test]
@@ -155,7 +156,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("notes.txt");
         std::fs::write(&path, "precious").expect("written");
-        let error = bind(&UnixName::File(path.clone()), MODE, UnixDatagram::bind_addr).expect_err("no socket").to_string();
+        let error =
+            bind(&UnixName::File(path.clone()), MODE, UnixDatagram::bind_addr).expect_err("no socket").to_string();
         assert!(error.contains("exists and is no socket"), "{error}");
         assert_eq!(std::fs::read_to_string(&path).expect("there"), "precious");
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use veneur_metric::Stamp;
 
 use super::{Counts, Flushed, Observer, lines::Lines};
-use crate::output::Output;
+use crate::{output::Output, telemetry::sink_unaccounted};
 
 /// Why something that was imported is in no table.
 const IMPORT_REFUSALS: [&str; 7] =
@@ -25,7 +25,8 @@ pub(super) fn write(
     ingest(lines, before, now);
     forward(lines, observer.forwards, since, before, now, output);
     sinks(lines, &observer.sinks, before, now, output);
-    let unaccounted = now.ingest.samples.unaccounted() + now.forward.unaccounted();
+    let at_sinks: i128 = now.sinks.iter().map(sink_unaccounted).sum();
+    let unaccounted = now.ingest.samples.unaccounted() + now.forward.unaccounted() + at_sinks;
     lines.gauge("unaccounted", unaccounted, &[]);
 }
 
@@ -80,14 +81,7 @@ fn of_original(cause: &str) -> (&'static str, &'static str) {
     }
 }
 
-fn forward(
-    lines: &mut Lines<'_>,
-    forwards: bool,
-    since: &Flushed,
-    before: &Counts,
-    now: &Counts,
-    output: &Output,
-) {
+fn forward(lines: &mut Lines<'_>, forwards: bool, since: &Flushed, before: &Counts, now: &Counts, output: &Output) {
     let (old, new) = (&before.forward, &now.forward);
     let imported = new.imported - old.imported;
     lines.count("worker.metrics_imported_total", imported, &[]);
@@ -141,10 +135,7 @@ fn sinks(lines: &mut Lines<'_>, names: &[(String, &'static str)], before: &Count
 }
 
 /// What has been added, by reason.
-pub(super) fn more(
-    old: &BTreeMap<&'static str, u64>,
-    new: &BTreeMap<&'static str, u64>,
-) -> Vec<(&'static str, u64)> {
+pub(super) fn more(old: &BTreeMap<&'static str, u64>, new: &BTreeMap<&'static str, u64>) -> Vec<(&'static str, u64)> {
     let more = new.iter().map(|(reason, count)| (*reason, count - old.get(reason).copied().unwrap_or_default()));
     more.filter(|(_, count)| *count > 0).collect()
 }

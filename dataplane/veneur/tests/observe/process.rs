@@ -1,0 +1,212 @@
+//! What only a process of its own shows: its log, its exit code, and what signals do to it.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Mutex, PoisonError},
+    thread::JoinHandle,
+};
+
+use super::*;
+
+/// A running `veneur` and what it has logged so far.
+struct Process {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    reading: Option<JoinHandle<()>>,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if let Some(reading) = self.reading.take() {
+            reading.join().expect("reads to the end");
+        }
+    }
+}
+
+impl Process {
+    fn start(arguments: &[&str], config: Option<&str>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_veneur"));
+        command.args(arguments).env_clear().envs(config.map(|config| ("VENEUR_CONFIG", config)));
+        Self::run(command)
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
+        let (log, lines) = (Arc::default(), BufReader::new(child.stderr.take().expect("piped")).lines());
+        let reading = std::thread::spawn({
+            let log: Arc<Mutex<String>> = Arc::clone(&log);
+            move || {
+                for line in lines.map_while(Result::ok) {
+                    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                    log.push_str(&line);
+                    log.push('\n');
+                }
+            }
+        });
+        Self { child, log, reading: Some(reading) }
+    }
+
+    fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn says(&self, text: &str) {
+        let said = until(text, || {
+            let log = self.log();
+            (log.contains(text)).then_some(log)
+        });
+        said.await;
+    }
+
+    fn times(&self, text: &str) -> usize {
+        self.log().matches(text).count()
+    }
+
+    fn signal(&self, name: &str) {
+        let told = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().expect("runs");
+        assert!(told.success());
+    }
+
+    async fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "still runs: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The address in the first line that has `key`.
+    async fn address(&self, key: &str) -> SocketAddr {
+        until(key, || {
+            let log = self.log();
+            let (_, rest) = log.split_once(key)?;
+            let end = rest.find([')', ' ', '\n'])?;
+            rest[..end].parse().ok()
+        })
+        .await
+    }
+}
+
+const CONFIG: &str = "interval: 1s\nstatsd_listen_addresses: ['udp://127.0.0.1:0']\nhttp_address: 127.0.0.1:0\n";
+
+#[tokio::test]
+async fn a_hangup_without_a_file_harms_nothing() {
+    let mut process = Process::start(&["local"], Some(CONFIG));
+    process.says("Running").await;
+    process.signal("HUP");
+    process.says("there is no file to read again").await;
+    process.signal("TERM");
+    assert!(process.ended().await.success(), "{}", process.log());
+}
+
+#[tokio::test]
+async fn a_post_ends_the_process_as_a_signal_does() {
+    let mut process = Process::start(&["local"], Some(&format!("{CONFIG}http_quit: true\n")));
+    let http = process.address("http=Some(").await;
+    let stream = TcpStream::connect(http).await.expect("connects");
+    assert_eq!(ask(stream, "POST", "/quitquitquit").await.0, 200);
+    assert!(process.ended().await.success(), "{}", process.log());
+    assert!(process.log().contains("Stopped"), "{}", process.log());
+}
+
+#[tokio::test]
+async fn the_level_of_the_log_follows_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("veneur.yaml");
+    let write = |debug: bool| std::fs::write(&file, format!("{CONFIG}debug: {debug}\n")).expect("written");
+    write(false);
+    let process = Process::start(&["local", "-f", file.to_str().expect("UTF-8")], None);
+    process.says("Running").await;
+    assert_eq!(process.times("DEBUG"), 0, "{}", process.log());
+    write(true);
+    process.says("Interval flushed").await;
+    write(false);
+    until("both changes are told", || (process.times("Configuration changed") == 2).then_some(())).await;
+    let before = process.times("Interval flushed");
+    // Two more flushes, by what they leave at the admin port.
+    let http = process.address("http=Some(").await;
+    let mut seen = BTreeSet::new();
+    until("it is quiet again", || {
+        seen.insert(veneur::clock::now_ms() / 1_000);
+        (seen.len() > 3).then_some(())
+    })
+    .await;
+    assert_eq!(get(Some(http), "/healthcheck").await.0, 200);
+    assert!(process.times("Interval flushed") <= before + 1, "{}", process.log());
+}
+
+#[tokio::test]
+async fn a_condition_is_told_when_it_begins_and_when_it_is_over() {
+    let process = Process::start(&["local"], Some(CONFIG));
+    let to = process.address("address=udp://").await;
+    process.says("Running").await;
+    let mut seen = BTreeSet::new();
+    until("several intervals have had bad lines", || {
+        emit(to, "bad\nbad\nfine:1|c");
+        seen.insert(veneur::clock::now_ms() / 1_000);
+        (seen.len() > 3).then_some(())
+    })
+    .await;
+    process.says("No such samples are refused any more").await;
+    assert_eq!(process.times("Samples are refused"), 1, "{}", process.log());
+    assert_eq!(process.times("No such samples are refused any more"), 1, "{}", process.log());
+    assert!(process.log().contains("reason=\"missing_pipe\""), "{}", process.log());
+}
+
+#[tokio::test]
+async fn keys_without_effect_are_told_at_the_start() {
+    let config = format!(
+        "{CONFIG}sentry_dsn: hunter2\nflush_on_shutdown: true\nnum_workers: 96\nself_metrics: false\ncount_unique_timeseries: true\n"
+    );
+    let process = Process::start(&["local"], Some(&config));
+    process.says("Running").await;
+    for key in ["sentry_dsn", "flush_on_shutdown", "num_workers", "count_unique_timeseries"] {
+        let told = process.log().lines().filter(|line| line.contains(key) && line.contains("no effect here")).count();
+        assert_eq!(told, 1, "{key}: {}", process.log());
+    }
+    assert!(!process.log().contains("hunter2"));
+}
+
+/// Variable by which this very test is run as the process that the watchdog ends.
+const STUCK: &str = "VENEUR_TEST_STUCK";
+
+#[tokio::test]
+async fn a_process_whose_flushes_stop_is_ended_with_one_line() {
+    if std::env::var_os(STUCK).is_some() {
+        veneur::log::Level::start(false);
+        let begun = std::sync::atomic::AtomicU64::new(0);
+        // Three flushes, and then none.
+        let flushes = move || begun.fetch_add(1, std::sync::atomic::Ordering::Relaxed).min(3);
+        let _watchdog = veneur::watchdog::Watchdog::start(Duration::from_millis(20), 5, flushes).expect("a thread");
+        std::thread::sleep(PATIENCE);
+        return;
+    }
+    let mut command = Command::new(std::env::current_exe().expect("this test"));
+    command
+        .args(["--exact", "process::a_process_whose_flushes_stop_is_ended_with_one_line", "--nocapture"])
+        .env(STUCK, "1");
+    let mut process = Process::run(command);
+    assert_eq!(process.ended().await.code(), Some(1), "{}", process.log());
+    process.says("No flush has started: ending the process").await;
+}
+
+#[tokio::test]
+async fn a_process_that_flushes_is_left_alone_and_one_that_was_stopped_too() {
+    let mut process =
+        Process::start(&["local"], Some(&format!("{CONFIG}flush_watchdog_missed_flushes: 2\ndebug: true\n")));
+    process.says("Interval flushed").await;
+    process.signal("STOP");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    process.signal("CONT");
+    let before = process.times("Interval flushed");
+    until("it flushes on", || (process.times("Interval flushed") > before + 2).then_some(())).await;
+    process.signal("TERM");
+    assert!(process.ended().await.success(), "{}", process.log());
+}
