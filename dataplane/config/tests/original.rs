@@ -37,7 +37,9 @@ fn every_key_of_the_newest_file_is_taken() {
             "mutex_profile_fraction",
             "num_span_workers",
             "num_workers",
-            "span_channel_capacity"
+            "span_channel_capacity",
+            "flush_on_shutdown",
+            "veneur_metrics_scopes.set"
         ]
     );
     assert_eq!(
@@ -48,7 +50,8 @@ fn every_key_of_the_newest_file_is_taken() {
             "span_sinks",
             "ssf_listen_addresses",
             "trace_max_length_bytes",
-            "metric_sinks[0].max_name_length"
+            "metric_sinks[0].max_name_length",
+            "sentry_dsn"
         ]
     );
     let server = parsed.config;
@@ -279,6 +282,31 @@ fn a_reload_tells_what_is_live_from_what_takes_a_restart() {
     let reload = old.changes_live(&new);
     assert_eq!(reload.live, ["percentiles", "max_contexts"]);
     assert_eq!(reload.restart, ["num_readers", "http.config", "metric_sinks"]);
+
+    // What runs on has the live ones of the new, and the rest of the old.
+    let followed = veneur_config::followed(&old, &new);
+    assert_eq!(old.changes_live(&followed).live, ["percentiles", "max_contexts"]);
+    assert_eq!(followed.changes_live(&new).restart, ["num_readers", "http.config", "metric_sinks"]);
+    assert!(old.changes_live(&followed).restart.is_empty() && followed.changes_live(&new).live.is_empty());
+}
+
+#[test]
+fn what_is_valid_and_without_effect_is_told() {
+    let keys = |text: &str| {
+        let parsed = parse::<Server>("f", text).expect(text);
+        parsed.notes.into_iter().map(|note| note.key).collect::<Vec<_>>()
+    };
+    assert_eq!(keys("http_quit: true\nenable_profiling: true\nhttp_address: '[::]:1'"), Vec::<String>::new());
+    assert_eq!(
+        keys("http_quit: true\nenable_profiling: true\nhttp: {config: true}"),
+        ["http.config", "http_quit", "enable_profiling"]
+    );
+    assert_eq!(keys("stats_address: 'a:1'\ncount_unique_timeseries: true"), Vec::<String>::new());
+    assert_eq!(keys("self_metrics: false\nstats_address: 'a:1'"), ["stats_address"]);
+    // A variable that asks for it is named.
+    let parsed = read::<Server>("none", "", &variables(&[("VENEUR_SENTRYDSN", "hunter2")])).expect("valid");
+    assert_eq!(parsed.notes[0].key, "VENEUR_SENTRYDSN");
+    assert!(!parsed.notes[0].text.contains("hunter2"));
 }
 
 #[test]
