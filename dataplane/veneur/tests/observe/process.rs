@@ -161,6 +161,59 @@ async fn a_condition_is_told_when_it_begins_and_when_it_is_over() {
 }
 
 #[tokio::test]
+async fn a_limit_that_is_reached_is_told_once_with_its_end() {
+    let process = Process::start(&["local"], Some(&format!("{CONFIG}max_contexts: 1\n")));
+    let to = process.address("address=udp://").await;
+    process.says("Running").await;
+    let mut seen = BTreeSet::new();
+    until("several intervals were too full", || {
+        emit(to, "one:1|c\ntwo:1|c\nthree:1|c");
+        seen.insert(veneur::clock::now_ms() / 1_000);
+        (seen.len() > 3).then_some(())
+    })
+    .await;
+    process.says("All samples find room again").await;
+    assert_eq!(process.times("The limit of contexts or bytes is reached"), 1, "{}", process.log());
+}
+
+#[tokio::test]
+async fn a_peer_and_a_sink_that_are_away_are_told_once_and_when_they_are_back() {
+    // Addresses where nobody listens yet.
+    let free = || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+        listener.local_addr().expect("bound")
+    };
+    let (peer, away) = (free(), free());
+    let sink = format!(
+        "metric_sinks: [{{kind: datadog, name: dd, config: {{api_key: hunter2, api_hostname: 'http://{away}'}}}}]"
+    );
+    let process = Process::start(&["local"], Some(&format!("{CONFIG}forward_address: {peer}\n{sink}\n")));
+    let to = process.address("address=udp://").await;
+    process.says("Running").await;
+    let mut seen = BTreeSet::new();
+    until("both have failed for several intervals", || {
+        emit(to, "own:1|c\nlatency:1|ms");
+        seen.insert(veneur::clock::now_ms() / 1_000);
+        let told = process.times("Peer cannot be reached") > 0 && process.times("Sink is failing") > 0;
+        (seen.len() > 5 && told).then_some(())
+    })
+    .await;
+    let global = Server { grpc_address: peer.to_string(), statsd_listen_addresses: Vec::new(), ..instance() };
+    let global = server::start(&global).await.expect("the peer comes");
+    let listener = TcpListener::bind(away).await.expect("the backend comes");
+    let mut serving = JoinSet::new();
+    serving.spawn(Arc::<Intake>::default().serve(listener));
+    process.says("Peer is reached again").await;
+    process.says("Sink recovered").await;
+    for line in ["Peer cannot be reached", "Peer is reached again", "Sink is failing", "Sink recovered"] {
+        assert_eq!(process.times(line), 1, "{line}: {}", process.log());
+    }
+    assert!(!process.log().contains("hunter2"));
+    drop(process);
+    global.stop().await;
+}
+
+#[tokio::test]
 async fn keys_without_effect_are_told_at_the_start() {
     let config = format!(
         "{CONFIG}sentry_dsn: hunter2\nflush_on_shutdown: true\nnum_workers: 96\nself_metrics: false\ncount_unique_timeseries: true\n"
