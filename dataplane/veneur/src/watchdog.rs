@@ -10,7 +10,13 @@ use std::{
 /// Exit code of a process that was ended so.
 const STUCK: i32 = 1;
 
-/// A thread that looks once an interval whether a flush has begun. It is no task: what keeps tasks from running must not
+/// Looks in an interval.
+const LOOKS: u32 = 4;
+
+/// Looks beyond the time of the last flush that may be missed: flushes and looks are not in step.
+const GRACE: u32 = LOOKS / 2;
+
+/// A thread that looks again and again whether a flush has begun. It is no task: what keeps tasks from running must not
 /// keep it from looking.
 #[derive(Debug)]
 pub struct Watchdog {
@@ -18,7 +24,7 @@ pub struct Watchdog {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Counts intervals without a flush.
+/// Counts looks without a flush.
 ///
 /// It goes by looks and not by the time of the last flush: a machine that was asleep, or a process that was stopped for a
 /// while, has missed nothing.
@@ -38,14 +44,14 @@ impl Missed {
 }
 
 impl Watchdog {
-    /// Looks each `interval` at the flushes `begun`, and ends the process once `most` looks in a row have found no new
-    /// one.
+    /// Looks at the count of flushes `begun`, and ends the process once `most` in a row have been missed, of which there
+    /// is to be one each `interval`.
     pub fn start(interval: Duration, most: u32, begun: impl Fn() -> u64 + Send + 'static) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel::<()>();
         let thread = std::thread::Builder::new().name("veneur-watchdog".to_owned()).spawn(move || {
             let mut missed = Missed { seen: begun(), missed: 0 };
-            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                if missed.look(begun()) >= most {
+            while stopped.recv_timeout(interval / LOOKS) == Err(RecvTimeoutError::Timeout) {
+                if missed.look(begun()) >= most.saturating_mul(LOOKS).saturating_add(GRACE) {
                     tracing::error!(missed_flushes = most, ?interval, "No flush has started: ending the process");
                     std::process::exit(STUCK);
                 }

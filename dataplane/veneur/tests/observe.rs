@@ -306,6 +306,19 @@ async fn each_series_that_is_published_is_counted_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_names_does_not_silence_the_report_of_it() {
+    let backend = backend().await;
+    let config = Server { metric_sinks: vec![backend.sink.clone()], max_contexts: 1, ..instance() };
+    let running = server::start(&config).await.expect("starts");
+    let names: Vec<String> = (0..100).map(|n| format!("flood.{n}:1|c")).collect();
+    emit(running.dogstatsd[0], &names.join("\n"));
+    let folded = "veneur.samples.folded_total";
+    until("the flood is told", || (backend.total(folded) >= 99.0).then_some(())).await;
+    running.stop().await;
+    assert!((backend.total(folded) - 99.0).abs() < 1e-9 && (backend.total("veneur.overflow") - 99.0).abs() < 1e-9);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn status_shows_rates_of_listeners_and_the_heaviest_names() {
     let running = server::start(&Server { self_metrics: false, ..instance() }).await.expect("starts");
     until("an interval is young", || (50..300).contains(&(veneur::clock::now_ms() % 1_000)).then_some(())).await;

@@ -235,8 +235,8 @@ async fn a_process_whose_flushes_stop_is_ended_with_one_line() {
     if std::env::var_os(STUCK).is_some() {
         veneur::log::Level::start(false);
         let begun = std::sync::atomic::AtomicU64::new(0);
-        // Three flushes, and then none.
-        let flushes = move || begun.fetch_add(1, std::sync::atomic::Ordering::Relaxed).min(3);
+        // Some flushes, and then none.
+        let flushes = move || begun.fetch_add(1, std::sync::atomic::Ordering::Relaxed).min(9);
         let _watchdog = veneur::watchdog::Watchdog::start(Duration::from_millis(20), 5, flushes).expect("a thread");
         std::thread::sleep(PATIENCE);
         return;
@@ -253,7 +253,7 @@ async fn a_process_whose_flushes_stop_is_ended_with_one_line() {
 #[tokio::test]
 async fn a_process_that_flushes_is_left_alone_and_one_that_was_stopped_too() {
     let mut process =
-        Process::start(&["local"], Some(&format!("{CONFIG}flush_watchdog_missed_flushes: 2\ndebug: true\n")));
+        Process::start(&["local"], Some(&format!("{CONFIG}flush_watchdog_missed_flushes: 3\ndebug: true\n")));
     process.says("Interval flushed").await;
     process.signal("STOP");
     tokio::time::sleep(Duration::from_secs(4)).await;
