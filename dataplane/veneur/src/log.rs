@@ -20,7 +20,7 @@ type Written = Layered<Layer<Registry, DefaultFields, Format, fn() -> std::io::S
 pub struct Level(Option<reload::Handle<EnvFilter, Written>>);
 
 impl Level {
-    /// Starts the log: [`VENEUR_LOG`](LOG), else debug where the configuration says so. The first call counts.
+    /// Starts the log: as `VENEUR_LOG` says, else debug where the configuration says so. The first call counts.
     pub fn start(debug: bool) -> Self {
         let asked = EnvFilter::try_from_env(LOG).ok();
         let chosen = asked.is_some();
