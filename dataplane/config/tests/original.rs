@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use veneur_config::{
-    ConfigError, Every, Parsed, Proxy, Secret, Secrets, Server, Sink, SinkKind, Weight, documented, json, parse, read,
-    redacted_json, redacted_yaml, unknown_variables, yaml,
+    ConfigError, Every, Parsed, Proxy, Role, Secret, Secrets, Server, Sink, SinkKind, Weight, documented, json, parse,
+    read, redacted_json, redacted_yaml, unknown_variables, yaml,
 };
 
 /// What the original's newest file can hold, each key with a value that asks for something.
@@ -288,6 +288,22 @@ fn a_reload_tells_what_is_live_from_what_takes_a_restart() {
     assert_eq!(old.changes_live(&followed).live, ["percentiles", "max_contexts"]);
     assert_eq!(followed.changes_live(&new).restart, ["num_readers", "http.config", "metric_sinks"]);
     assert!(old.changes_live(&followed).restart.is_empty() && followed.changes_live(&new).live.is_empty());
+}
+
+#[test]
+fn every_key_without_a_place_here_is_in_the_docs() {
+    let docs = include_str!("../../../docs/differences.md");
+    let (server, proxy) = docs
+        .split_once("## Keys of the original without effect")
+        .expect("a section")
+        .1
+        .split_once("Of a proxy:")
+        .expect("two tables");
+    let keys = |table: &[(&'static str, _)]| table.iter().map(|(key, _)| *key).collect::<Vec<_>>();
+    for (table, keys) in [(server, keys(Server::ELSEWHERE)), (proxy, keys(Proxy::ELSEWHERE))] {
+        let lacking: Vec<_> = keys.into_iter().filter(|key| !table.contains(&format!("`{key}`"))).collect();
+        assert!(lacking.is_empty(), "{lacking:?}");
+    }
 }
 
 #[test]

@@ -16,7 +16,11 @@ use veneur_metric::{Condition, Turn};
 const LONGEST: usize = 1_400;
 
 /// How long finding the address and sending may hold up the next flush.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Reports in a row that have to leave before the way counts as mended: to a port where nobody listens, every other
+/// datagram seems to.
+const QUIET: u32 = 3;
 
 /// The way to `stats_address`.
 #[derive(Debug)]
@@ -40,9 +44,9 @@ impl Stats {
             address: address.to_owned(),
             waiting: Mutex::default(),
             socket: tokio::sync::Mutex::default(),
-            failing: Mutex::default(),
+            failing: Mutex::new(Condition::new(QUIET)),
         };
-        stats.send().await;
+        stats.try_and_tell("").await;
         stats
     }
 
@@ -54,7 +58,13 @@ impl Stats {
     /// Sends what waits.
     pub(super) async fn send(&self) {
         let lines = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        let sent = timeout(PATIENCE, self.try_send(&lines)).await;
+        if !lines.is_empty() {
+            self.try_and_tell(&lines).await;
+        }
+    }
+
+    async fn try_and_tell(&self, lines: &str) {
+        let sent = timeout(PATIENCE, self.try_send(lines)).await;
         let sent = sent.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")));
         let turn = {
             let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,19 +86,33 @@ impl Stats {
             Some(connected) => connected,
             None => Socket::connect(&self.address).await?,
         };
+        let mut refused = Ok(());
         for packet in packets(lines) {
-            match &connected {
-                Socket::Udp(socket) => socket.send(packet.as_bytes()).await?,
-                Socket::Unix(socket) => socket.send(packet.as_bytes()).await?,
-            };
+            match connected.send(packet.as_bytes()).await {
+                Ok(()) => {}
+                // Said of an earlier datagram: this one has not been sent yet, and whoever reads may be back.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    refused = Err(error);
+                    connected.send(packet.as_bytes()).await?;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        // One that failed is gone, and made anew at the next flush: the address may have moved.
+        // One that failed otherwise is gone, and made anew at the next flush: the address may have moved.
         *socket = Some(connected);
-        Ok(())
+        refused
     }
 }
 
 impl Socket {
+    async fn send(&self, packet: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Udp(socket) => socket.send(packet).await?,
+            Self::Unix(socket) => socket.send(packet).await?,
+        };
+        Ok(())
+    }
+
     async fn connect(address: &str) -> io::Result<Self> {
         if let Some(path) = address.strip_prefix("unix://") {
             let socket = UnixDatagram::unbound()?;

@@ -98,12 +98,15 @@ const CONFIG: &str = "interval: 1s\nstatsd_listen_addresses: ['udp://127.0.0.1:0
 
 #[tokio::test]
 async fn a_hangup_without_a_file_harms_nothing() {
-    let mut process = Process::start(&["local"], Some(CONFIG));
-    process.says("Running").await;
-    process.signal("HUP");
-    process.says("there is no file to read again").await;
-    process.signal("TERM");
-    assert!(process.ended().await.success(), "{}", process.log());
+    let proxy = "grpc_address: 127.0.0.1:0\nforward_addresses: ['127.0.0.1:9']\n";
+    for (role, config) in [("local", CONFIG), ("proxy", proxy)] {
+        let mut process = Process::start(&[role], Some(config));
+        process.says("Running").await;
+        process.signal("HUP");
+        process.says("there is no file to read again").await;
+        process.signal("TERM");
+        assert!(process.ended().await.success(), "{}", process.log());
+    }
 }
 
 #[tokio::test]
@@ -211,6 +214,26 @@ async fn a_peer_and_a_sink_that_are_away_are_told_once_and_when_they_are_back() 
     assert!(!process.log().contains("hunter2"));
     drop(process);
     global.stop().await;
+}
+
+#[tokio::test]
+async fn a_stats_address_where_nobody_listens_is_told_once_and_when_somebody_does() {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+    let stats = socket.local_addr().expect("bound");
+    drop(socket);
+    let process = Process::start(&["local"], Some(&format!("{CONFIG}stats_address: {stats}\n")));
+    process.says("Self-metrics cannot be sent").await;
+    let mut seen = BTreeSet::new();
+    until("it has failed for several intervals", || {
+        seen.insert(veneur::clock::now_ms() / 1_000);
+        (seen.len() > 5).then_some(())
+    })
+    .await;
+    let _socket = UdpSocket::bind(stats).expect("free again");
+    process.says("Self-metrics are sent again").await;
+    for line in ["Self-metrics cannot be sent", "Self-metrics are sent again"] {
+        assert_eq!(process.times(line), 1, "{line}: {}", process.log());
+    }
 }
 
 #[tokio::test]
