@@ -42,7 +42,7 @@ fn packets(contexts: usize) -> Vec<Vec<u8>> {
 
 fn table() -> Table {
     let rules = Rules { idle_intervals: 6, ..Rules::default() };
-    Table::new(Seed::new([1, 2, 3, 4, 5, 6]), Arc::new(rules), Arc::new(Budget::new(Limits::default())))
+    Table::new(Seed::FIXED, Arc::new(rules), Arc::new(Budget::new(Limits::default())))
 }
 
 fn read(sample: &Sample<'_>) -> (veneur_metric::Tags, veneur_metric::Scope) {
@@ -115,7 +115,7 @@ fn flush(criterion: &mut Criterion) {
         bencher.iter_batched(
             || {
                 (0..10).for_each(|_| ingest(&mut table, &packets));
-                let mut interval = Interval::default();
+                let mut interval = Interval::new(Seed::FIXED);
                 interval.absorb(table.take());
                 interval
             },

@@ -3,12 +3,12 @@
 //! Lists of like values are small and close together: a counter takes 24 bytes. A table hands its lists over whole at
 //! the end of an interval, which moves three words each, however many values there are.
 
-use std::sync::Arc;
+use std::{hint::black_box, sync::Arc};
 
-use veneur_metric::{Context, Kind};
+use veneur_metric::{Context, Kind, Sample, Value};
 use veneur_sketch::HyperLogLog;
 
-use crate::{budget::Budget, distribution::Distribution, heavy::Heavy};
+use crate::{budget::Budget, distribution::Distribution, fingerprint::Named, heavy::Heavy, lists::Entry};
 
 /// The values of one interval, as one table collected them.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Cells {
 /// A context and its value.
 #[derive(Debug)]
 pub(crate) struct Cell<T> {
-    pub(crate) context: Arc<Context>,
+    pub(crate) named: Arc<Named>,
     pub(crate) value: T,
 }
 
@@ -61,6 +61,25 @@ pub(crate) struct Timed {
     pub(crate) value: f64,
 }
 
+/// What became of a sample at its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Touched {
+    Fits,
+    /// The value cannot hold it, and is what it was.
+    Overflows,
+    /// The value would have to grow, and may not.
+    NoRoom,
+}
+
+/// What a value may grow by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Room {
+    /// What the budget has left.
+    Budget,
+    /// Whatever it needs.
+    Always,
+}
+
 impl Cells {
     pub(crate) fn new(budget: Arc<Budget>) -> Self {
         Self {
@@ -85,18 +104,107 @@ impl Cells {
         next
     }
 
-    /// A new cell for a context, and its index in the list of its kind.
-    ///
-    /// `relative`: a distribution is to be kept in a sketch of relative error.
-    pub(crate) fn open(&mut self, context: Arc<Context>, relative: bool) -> u32 {
-        match context.kind {
-            Kind::Counter => push(&mut self.counters, Cell { context, value: Counter::default() }),
-            Kind::Gauge => push(&mut self.gauges, Cell { context, value: Gauge::default() }),
+    /// A new cell for a context of this kind, and its index in the list of the kind.
+    pub(crate) fn open(&mut self, named: Arc<Named>, kind: Kind) -> u32 {
+        match kind {
+            Kind::Counter => push(&mut self.counters, Cell { named, value: Counter::default() }),
+            Kind::Gauge => push(&mut self.gauges, Cell { named, value: Gauge::default() }),
             Kind::Histogram | Kind::Timer => {
-                let value = if relative { Distribution::relative() } else { Distribution::default() };
-                push(&mut self.distributions, Cell { context, value })
+                let value = if named.relative { Distribution::relative() } else { Distribution::default() };
+                push(&mut self.distributions, Cell { named, value })
             }
-            Kind::Set => push(&mut self.sets, Cell { context, value: Set::default() }),
+            Kind::Set => push(&mut self.sets, Cell { named, value: Set::default() }),
+        }
+    }
+
+    /// Adds an increment to a counter.
+    #[inline]
+    pub(crate) fn count(&mut self, at: u32, sample: &Sample<'_>) -> Touched {
+        let Value::Number(value) = sample.value else { return Touched::Overflows };
+        let counter = &mut self.counters[at as usize].value;
+        let total = counter.total + value / sample.rate;
+        if !total.is_finite() {
+            return Touched::Overflows;
+        }
+        counter.total = total;
+        counter.samples = counter.samples.saturating_add(1);
+        Touched::Fits
+    }
+
+    /// Sets a gauge.
+    #[inline]
+    pub(crate) fn set_gauge(&mut self, at: u32, sample: &Sample<'_>, order: u32) -> Touched {
+        let Value::Number(value) = sample.value else { return Touched::Overflows };
+        let gauge = &mut self.gauges[at as usize].value;
+        *gauge = Gauge { last: value, order, samples: gauge.samples.saturating_add(1) };
+        Touched::Fits
+    }
+
+    /// Adds a value to a histogram or timer.
+    #[inline]
+    pub(crate) fn observe(&mut self, at: u32, sample: &Sample<'_>, room: Room) -> Touched {
+        let Value::Number(value) = sample.value else { return Touched::Overflows };
+        let (distribution, weight) = (&mut self.distributions[at as usize].value, 1.0 / sample.rate);
+        let growth = distribution.grows(value, weight);
+        if growth > 0 && !self.affords(growth, room) {
+            return Touched::NoRoom;
+        }
+        let fits = self.distributions[at as usize].value.insert(value, weight);
+        if fits { Touched::Fits } else { Touched::Overflows }
+    }
+
+    /// Adds a member, by its hash, to a set.
+    #[inline]
+    pub(crate) fn add_member(&mut self, at: u32, hash: u64, room: Room) -> Touched {
+        let growth = self.sets[at as usize].value.members.grows();
+        if growth > 0 && !self.affords(growth, room) {
+            return Touched::NoRoom;
+        }
+        let set = &mut self.sets[at as usize].value;
+        set.members.insert_hashed(hash);
+        set.samples = set.samples.saturating_add(1);
+        Touched::Fits
+    }
+
+    /// Adds to the value of a second.
+    pub(crate) fn touch_timed(&mut self, at: u32, sample: &Sample<'_>) -> Touched {
+        let Value::Number(value) = sample.value else { return Touched::Overflows };
+        let timed = &mut self.timed[at as usize];
+        let value = if sample.kind == Kind::Counter { timed.value + value / sample.rate } else { value };
+        if !value.is_finite() {
+            return Touched::Overflows;
+        }
+        timed.value = value;
+        Touched::Fits
+    }
+
+    /// Brings into the cache what these samples will change, first all distributions and then the ends of their values.
+    #[inline]
+    pub(crate) fn fetch_distributions(&self, entries: &[Entry]) {
+        let of = |entry: &Entry| &self.distributions[entry.cell as usize].value;
+        black_box(entries.iter().fold(0, |seen, entry| seen ^ of(entry).samples));
+        black_box(entries.iter().fold(0, |seen, entry| seen ^ of(entry).newest()));
+    }
+
+    /// The same for sets, whose members have these hashes.
+    #[inline]
+    pub(crate) fn fetch_sets(&self, entries: &[Entry], hashes: &[u64]) {
+        let of = |entry: &Entry| &self.sets[entry.cell as usize].value;
+        black_box(entries.iter().fold(0, |seen, entry| seen ^ of(entry).samples));
+        black_box(entries.iter().zip(hashes).fold(0, |seen, (entry, hash)| seen ^ of(entry).members.peek(*hash)));
+    }
+
+    #[cold]
+    fn affords(&mut self, growth: usize, room: Room) -> bool {
+        match room {
+            Room::Always => true,
+            Room::Budget => {
+                let fits = self.budget.has_room(growth);
+                if fits {
+                    self.charge(growth);
+                }
+                fits
+            }
         }
     }
 

@@ -39,6 +39,15 @@ impl Distribution {
         }
     }
 
+    /// The bits of some value added lately.
+    #[inline]
+    pub(crate) fn newest(&self) -> u64 {
+        match &self.sketch {
+            Sketch::Digest(digest) => digest.newest(),
+            Sketch::Relative(_) => 0,
+        }
+    }
+
     /// Adds one observation; `false`, and unchanged, if the sketch refuses it.
     #[inline]
     pub(crate) fn insert(&mut self, value: f64, weight: f64) -> bool {

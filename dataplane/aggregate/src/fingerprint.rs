@@ -4,16 +4,53 @@
 //! each context. Two of a million spellings share a fingerprint with probability 10^-17. The keys are random for each
 //! process, so nobody outside can look for two that do.
 
-use veneur_metric::{Kind, Sample};
+use veneur_metric::{Context, Kind, Sample};
 
 /// Random keys, drawn once for each process.
 #[derive(Debug, Clone, Copy)]
 pub struct Seed([u64; 6]);
 
 impl Seed {
-    /// Keys from 48 random bytes.
+    /// Keys for tests and benches, which are to be the same each time.
+    pub const FIXED: Self = Self([
+        0x9e37_79b9_7f4a_7c15,
+        0xd1b5_4a32_d192_ed03,
+        0x2545_f491_4f6c_dd1d,
+        0x8cb9_2ba7_2f3d_8dd7,
+        0x1405_7b7e_f767_814f,
+        0xa076_1d64_78bd_642f,
+    ]);
+
+    /// Keys from 48 random bytes. Others make hashes collide.
     pub fn new(random: [u64; 6]) -> Self {
         Self(random)
+    }
+}
+
+/// A context and what is asked of it in every interval.
+#[derive(Debug)]
+pub(crate) struct Named {
+    /// Of the whole context: [`Seed::hash`].
+    pub(crate) hash: u64,
+    /// Whether its distribution is kept in a sketch of relative error.
+    pub(crate) relative: bool,
+    pub(crate) context: Context,
+}
+
+impl Named {
+    pub(crate) fn new(seed: &Seed, context: Context, relative: bool) -> Self {
+        Self { hash: seed.hash(&context), relative, context }
+    }
+}
+
+impl Seed {
+    /// A hash of the whole context.
+    pub(crate) fn hash(&self, context: &Context) -> u64 {
+        let Self(keys) = self;
+        let kind = kind_number(context.kind) | (context.scope as u64 + 1) << 8;
+        let name = piece([keys[3], keys[4] ^ kind], [keys[0], keys[1]], context.name.as_bytes());
+        let tags = piece([keys[2], keys[5]], [keys[3], keys[0]], context.tags.joined().as_bytes());
+        fold(name[0] ^ tags[0].rotate_left(32), (name[1] ^ tags[1].rotate_left(32)) | 1)
     }
 }
 
@@ -97,18 +134,9 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    const SEED: Seed = Seed([
-        0x9e37_79b9_7f4a_7c15,
-        0xd1b5_4a32_d192_ed03,
-        0x2545_f491_4f6c_dd1d,
-        0x8cb9_2ba7_2f3d_8dd7,
-        0x1405_7b7e_f767_814f,
-        0xa076_1d64_78bd_642f,
-    ]);
-
     fn of(name: &str, kind: Kind, tags: &str) -> Fingerprint {
         let sample = Sample { name: name.as_bytes(), tags: tags.as_bytes(), kind, ..Sample::NONE };
-        Fingerprint::of(&SEED, &sample, false)
+        Fingerprint::of(&Seed::FIXED, &sample, false)
     }
 
     #[test]
@@ -143,7 +171,7 @@ mod tests {
     #[test]
     fn who_sends_counts_only_where_it_becomes_part_of_the_context() {
         let from = |origin: &'static [u8], by_origin| {
-            Fingerprint::of(&SEED, &Sample { name: b"a", origin, ..Sample::NONE }, by_origin)
+            Fingerprint::of(&Seed::FIXED, &Sample { name: b"a", origin, ..Sample::NONE }, by_origin)
         };
         assert_eq!(from(b"c:1", false), from(b"c:2", false));
         assert_ne!(from(b"c:1", true), from(b"c:2", true));

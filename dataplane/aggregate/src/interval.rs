@@ -1,26 +1,23 @@
 //! One interval of an instance: what its tables collected, and what other instances sent.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, hint::black_box, sync::Arc, time::Duration};
 
 use hashbrown::HashTable;
 use veneur_metric::{Context, Kind, Partial, PartialValue, Scope, Stamp};
 
 use crate::{
-    Publishing,
+    Publishing, Seed,
     cells::{Cell, Cells, Counter, Gauge, Set, Timed},
     distribution::Distribution,
+    fingerprint::Named,
     publish::{Flush, Publisher},
     top::Top,
 };
 
 /// The values of one interval.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Interval {
+    seed: Seed,
     /// As the tables gave them, one of each.
     own: Vec<Cells>,
     counters: Merged<Counter>,
@@ -42,6 +39,19 @@ pub enum Mismatch {
 }
 
 impl Interval {
+    /// One with no value. All tables that it will [`absorb`](Self::absorb) are of this seed.
+    pub fn new(seed: Seed) -> Self {
+        Self {
+            seed,
+            own: Vec::new(),
+            counters: Merged::default(),
+            gauges: Merged::default(),
+            distributions: Merged::default(),
+            sets: Merged::default(),
+            timed: HashMap::new(),
+        }
+    }
+
     /// Adds what a table collected.
     pub fn absorb(&mut self, cells: Cells) {
         if !cells.is_empty() || !cells.folded.is_empty() {
@@ -68,19 +78,19 @@ impl Interval {
         };
         match value {
             PartialValue::Counter(more) => {
-                let counter = self.counters.value(context).0;
+                let counter = self.counters.value(&self.seed, context).0;
                 counter.total += more;
                 counter.samples = counter.samples.saturating_add(1);
             }
             PartialValue::Gauge(last) => {
-                let (gauge, known) = self.gauges.value(context);
+                let (gauge, known) = self.gauges.value(&self.seed, context);
                 if !(late && known) {
                     gauge.last = last;
                 }
             }
-            PartialValue::Digest(digest) => self.distributions.value(context).0.import_digest(&digest),
-            PartialValue::Relative(sketch) => self.distributions.value(context).0.import_relative(&sketch),
-            PartialValue::Set(members) => self.sets.value(context).0.members.merge(&members),
+            PartialValue::Digest(digest) => self.distributions.value(&self.seed, context).0.import_digest(&digest),
+            PartialValue::Relative(sketch) => self.distributions.value(&self.seed, context).0.import_relative(&sketch),
+            PartialValue::Set(members) => self.sets.value(&self.seed, context).0.members.merge(&members),
         }
         Ok(())
     }
@@ -135,12 +145,11 @@ impl Interval {
         }
         let mut publisher = Publisher::new(publishing, stamp, timestamp, interval, out);
         let joined = if publishing.forwards { Vec::new() } else { self.join_scopes() };
-        self.counters.cells.into_iter().for_each(|cell| publisher.counter(cell));
-        self.gauges.cells.into_iter().for_each(|cell| publisher.gauge(cell));
-        for (index, cell) in self.distributions.cells.into_iter().enumerate() {
-            publisher.distribution(cell, joined.get(index).copied().unwrap_or_default());
-        }
-        self.sets.cells.into_iter().for_each(|cell| publisher.set(cell));
+        visit(self.counters.cells, true, |cell| publisher.counter(cell));
+        visit(self.gauges.cells, true, |cell| publisher.gauge(cell));
+        let mut joined = joined.into_iter();
+        visit(self.distributions.cells, true, |cell| publisher.distribution(cell, joined.next().unwrap_or_default()));
+        visit(self.sets.cells, true, |cell| publisher.set(cell));
         self.timed.into_iter().for_each(|((context, second), value)| publisher.timed(&context, second, value));
         publisher.end();
     }
@@ -151,12 +160,12 @@ impl Interval {
     fn join_scopes(&mut self) -> Vec<bool> {
         let mut joined = Vec::new();
         for global in 0..self.distributions.cells.len() {
-            let context = &self.distributions.cells[global].context;
+            let context = &self.distributions.cells[global].named.context;
             if context.scope != Scope::Global {
                 continue;
             }
-            let mixed = Context { scope: Scope::Mixed, ..(**context).clone() };
-            let Some(mixed) = self.distributions.find(&mixed) else { continue };
+            let mixed = Context { scope: Scope::Mixed, ..context.clone() };
+            let Some(mixed) = self.distributions.find(self.seed.hash(&mixed), &mixed) else { continue };
             let global_value = std::mem::take(&mut self.distributions.cells[global].value);
             self.distributions.cells[mixed].value.import(&global_value);
             self.distributions.cells[global].value = global_value;
@@ -172,54 +181,76 @@ impl Interval {
 struct Merged<T> {
     cells: Vec<Cell<T>>,
     index: HashTable<u32>,
-    hasher: RandomState,
 }
 
 impl<T> Default for Merged<T> {
     fn default() -> Self {
-        Self { cells: Vec::new(), index: HashTable::new(), hasher: RandomState::new() }
+        Self { cells: Vec::new(), index: HashTable::new() }
     }
 }
 
 impl<T: Default> Merged<T> {
-    fn find(&self, context: &Context) -> Option<usize> {
-        let found = self.index.find(self.hasher.hash_one(context), |at| *self.cells[*at as usize].context == *context);
-        found.map(|at| *at as usize)
+    fn find(&self, hash: u64, context: &Context) -> Option<usize> {
+        let same = |at: &u32| {
+            let named = &self.cells[*at as usize].named;
+            named.hash == hash && named.context == *context
+        };
+        self.index.find(hash, same).map(|at| *at as usize)
     }
 
     /// The value of a context, a new one if there is none, and whether there was one.
-    fn value(&mut self, context: Context) -> (&mut T, bool) {
-        let (at, known) = match self.find(&context) {
+    fn value(&mut self, seed: &Seed, context: Context) -> (&mut T, bool) {
+        let hash = seed.hash(&context);
+        let (at, known) = match self.find(hash, &context) {
             Some(at) => (at, true),
-            None => (self.push(Cell { context: Arc::new(context), value: T::default() }), false),
+            None => (
+                self.push(Cell { named: Arc::new(Named { hash, relative: false, context }), value: T::default() }),
+                false,
+            ),
         };
         (&mut self.cells[at].value, known)
     }
 
     /// Adds the cells of a table; of a context that is there already, `merge` decides.
     fn absorb(&mut self, cells: Vec<Cell<T>>, mut merge: impl FnMut(&mut T, T)) {
-        self.index.reserve(cells.len(), hash(&self.cells, &self.hasher));
+        self.index.reserve(cells.len(), hash(&self.cells));
         self.cells.reserve(cells.len());
-        for cell in cells {
-            match self.find(&cell.context) {
-                Some(at) => merge(&mut self.cells[at].value, cell.value),
-                None => {
-                    self.push(cell);
-                }
+        visit(cells, false, |cell| match self.find(cell.named.hash, &cell.named.context) {
+            Some(at) => merge(&mut self.cells[at].value, cell.value),
+            None => {
+                self.push(cell);
             }
-        }
+        });
     }
 
     fn push(&mut self, cell: Cell<T>) -> usize {
-        let at = self.cells.len();
-        let hashed = self.hasher.hash_one(&*cell.context);
+        let (at, hashed) = (self.cells.len(), cell.named.hash);
         self.cells.push(cell);
         let index = u32::try_from(at).expect("memory for four billion contexts is never granted");
-        self.index.insert_unique(hashed, index, hash(&self.cells, &self.hasher));
+        self.index.insert_unique(hashed, index, hash(&self.cells));
         at
     }
 }
 
-fn hash<T>(cells: &[Cell<T>], hasher: &RandomState) -> impl Fn(&u32) -> u64 {
-    |at| hasher.hash_one(&*cells[*at as usize].context)
+fn hash<T>(cells: &[Cell<T>]) -> impl Fn(&u32) -> u64 {
+    |at| cells[*at as usize].named.hash
+}
+
+/// Cells whose contexts are brought into the cache at once.
+const FETCHED: usize = 64;
+
+/// Visits cells in order. What they lead to, and the `texts` of contexts if they are wanted too, is asked of memory for
+/// many at once: waiting for each alone would take most of the time.
+fn visit<T>(cells: Vec<Cell<T>>, texts: bool, mut each: impl FnMut(Cell<T>)) {
+    let mut cells = cells.into_iter();
+    while !cells.as_slice().is_empty() {
+        let next = &cells.as_slice()[..FETCHED.min(cells.len())];
+        black_box(next.iter().fold(0, |seen, cell| seen ^ cell.named.hash));
+        if texts {
+            let first = |text: &str| text.as_bytes().first().copied().unwrap_or_default();
+            let seen = |Context { name, tags, .. }: &Context| first(name) ^ first(tags.joined());
+            black_box(next.iter().fold(0, |all, cell| all ^ seen(&cell.named.context)));
+        }
+        cells.by_ref().take(FETCHED).for_each(&mut each);
+    }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use veneur_metric::Stamp;
 
-use crate::Interval;
+use crate::{Interval, Seed};
 
 /// Empty intervals that are published one by one; a longer gap is a clock that was set.
 const MOST_EMPTY_INTERVALS: u64 = 1_000;
@@ -15,6 +15,7 @@ const MOST_EMPTY_INTERVALS: u64 = 1_000;
 /// open. Aligned instances go by the stamps that partials carry; unaligned ones neither read nor write stamps.
 #[derive(Debug)]
 pub struct Intervals {
+    seed: Seed,
     interval: Duration,
     lateness_ms: u64,
     aligned: bool,
@@ -35,12 +36,12 @@ pub enum Filed {
 }
 
 impl Intervals {
-    /// `lateness` must be shorter than `interval`.
-    pub fn new(now_ms: u64, interval: Duration, lateness: Duration, aligned: bool) -> Self {
+    /// `lateness` must be shorter than `interval`. All tables are of this seed.
+    pub fn new(seed: Seed, now_ms: u64, interval: Duration, lateness: Duration, aligned: bool) -> Self {
         let lateness_ms = u64::try_from(lateness.as_millis()).unwrap_or(u64::MAX);
         let oldest = Stamp::under_way(now_ms.saturating_sub(lateness_ms), interval);
         let published_ms = oldest.boundary_ms.saturating_sub(oldest.interval_ms);
-        Self { interval, lateness_ms, aligned, tables: BTreeMap::new(), published_ms }
+        Self { seed, interval, lateness_ms, aligned, tables: BTreeMap::new(), published_ms }
     }
 
     /// The table for a value that arrives at `now_ms` with `stamp`, and whether that is where it belongs.
@@ -59,14 +60,14 @@ impl Intervals {
         } else {
             (wanted.boundary_ms, Filed::Timely)
         };
-        (self.tables.entry(boundary_ms).or_default(), filed)
+        (self.table(boundary_ms), filed)
     }
 
     /// The table for what this instance sampled itself up to `boundary`; of an interval already published, the oldest
     /// that is not.
     pub fn own(&mut self, boundary: Stamp) -> &mut Interval {
         let oldest = self.published_ms.saturating_add(self.interval_ms());
-        self.tables.entry(boundary.boundary_ms.max(oldest)).or_default()
+        self.table(boundary.boundary_ms.max(oldest))
     }
 
     /// The oldest interval whose time has come at `now_ms`, which is thereby published. Every interval is, in order,
@@ -111,8 +112,12 @@ impl Intervals {
 
     fn publish(&mut self, boundary_ms: u64) -> (Stamp, Interval) {
         self.published_ms = boundary_ms;
-        let table = self.tables.remove(&boundary_ms).unwrap_or_default();
+        let table = self.tables.remove(&boundary_ms).unwrap_or_else(|| Interval::new(self.seed));
         (Stamp { boundary_ms, interval_ms: self.interval_ms() }, table)
+    }
+
+    fn table(&mut self, boundary_ms: u64) -> &mut Interval {
+        self.tables.entry(boundary_ms).or_insert_with(|| Interval::new(self.seed))
     }
 
     fn interval_ms(&self) -> u64 {
@@ -131,7 +136,7 @@ mod tests {
     }
 
     fn intervals(now: u64) -> Intervals {
-        Intervals::new(now * 1_000, TEN, Duration::from_secs(2), true)
+        Intervals::new(Seed::FIXED, now * 1_000, TEN, Duration::from_secs(2), true)
     }
 
     #[test]
@@ -192,7 +197,7 @@ mod tests {
 
     #[test]
     fn an_unaligned_instance_does_not_read_stamps() {
-        let mut intervals = Intervals::new(95_000, TEN, Duration::ZERO, false);
+        let mut intervals = Intervals::new(Seed::FIXED, 95_000, TEN, Duration::ZERO, false);
         assert_eq!(intervals.file(95_000, Some(stamp(500))).1, Filed::Timely);
         assert_eq!(intervals.tables.keys().copied().collect::<Vec<_>>(), [100_000]);
     }

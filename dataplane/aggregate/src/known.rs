@@ -4,11 +4,12 @@
 //! client that goes on sending costs no allocation; those that have been idle for some intervals are swept out, a few
 //! slots at a time.
 
-use std::sync::Arc;
+use std::{hint::black_box, sync::Arc};
 
-use veneur_metric::Context;
-
-use crate::{fingerprint::Fingerprint, table::names_bytes};
+use crate::{
+    fingerprint::{Fingerprint, Named},
+    table::{BATCH, names_bytes},
+};
 
 /// Slots of the first table.
 const FIRST: usize = 64;
@@ -16,22 +17,30 @@ const FIRST: usize = 64;
 /// Slots looked at in one step of sweeping.
 const STEP: usize = 32;
 
-/// A spelling and where its value of this interval is. Half a cache line.
+/// A mark of no spelling.
+const FREE: u32 = 0;
+
+/// A spelling and where its value of this interval is.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Slot {
     low: u64,
-    high: u32,
     /// The interval in which it was seen last.
     pub(crate) seen: u32,
     /// Index of its value in that interval.
     pub(crate) cell: u32,
     /// What it means; `None` in a free slot.
-    pub(crate) context: Option<Arc<Context>>,
+    named: Option<Arc<Named>>,
 }
+
+/// What a spelling takes of a table that is as full as it may be, or just was.
+pub(crate) const SLOT_BYTES: usize = (size_of::<Slot>() + size_of::<u32>()) * 3 / 2;
 
 /// The table of spellings.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
+    /// Of each slot the upper part of its fingerprint. Sixteen share a cache line, so that looking for a slot takes
+    /// little memory, and only the right one is looked at.
+    marks: Vec<u32>,
     slots: Vec<Slot>,
     used: usize,
     /// The next slot to sweep; past the end when the sweep is over.
@@ -39,23 +48,55 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    /// The slot of a spelling, if it is known.
+    /// Where the spellings of a batch seem to be. To be told to [`Known::at`] before anything else changes.
+    ///
+    /// Brings their slots into the cache, many at a time: a processor that had to look at each before it knows what to
+    /// do with it would wait for each alone.
     #[inline]
-    pub(crate) fn find(&mut self, fingerprint: Fingerprint) -> Option<&mut Slot> {
+    pub(crate) fn places(&self, fingerprints: &[Fingerprint], interval: u32) -> [u32; BATCH] {
+        let mut places = [0; BATCH];
+        let Some(mask) = self.slots.len().checked_sub(1) else { return places };
+        black_box(fingerprints.iter().fold(0, |seen, fingerprint| seen ^ self.marks[home(fingerprint.low, mask)]));
+        for (place, fingerprint) in places.iter_mut().zip(fingerprints) {
+            let (mark, mut at) = (mark(*fingerprint), home(fingerprint.low, mask));
+            while self.marks[at] != mark && self.marks[at] != FREE {
+                at = (at + 1) & mask;
+            }
+            *place = u32::try_from(at).expect("memory for four billion slots is never granted");
+        }
+        let slots = places[..fingerprints.len()].iter().map(|place| &self.slots[*place as usize]);
+        black_box(slots.clone().fold(0, |seen, slot| seen ^ slot.seen));
+        // What is new in an interval leads further.
+        let named = slots.filter(|slot| slot.seen != interval).filter_map(|slot| slot.named.as_ref());
+        black_box(named.fold(0, |seen, named| seen ^ named.hash));
+        places
+    }
+
+    /// The slot of a spelling, if it is where it seemed to be.
+    #[inline]
+    pub(crate) fn at(&self, place: u32, fingerprint: Fingerprint) -> Option<&Slot> {
+        let place = place as usize;
+        let slot = self.slots.get(place)?;
+        (slot.low == fingerprint.low && self.marks[place] == mark(fingerprint)).then_some(slot)
+    }
+
+    /// The slot of a spelling and what it means, if it is known.
+    pub(crate) fn find(&mut self, fingerprint: Fingerprint) -> Option<(&mut Slot, Arc<Named>)> {
         let at = self.place(fingerprint)?;
-        self.slots[at].context.is_some().then(|| &mut self.slots[at])
+        let named = Arc::clone(self.slots[at].named.as_ref()?);
+        Some((&mut self.slots[at], named))
     }
 
     /// Makes a spelling known that is not.
-    pub(crate) fn insert(&mut self, fingerprint: Fingerprint, seen: u32, cell: u32, context: Arc<Context>) {
+    pub(crate) fn insert(&mut self, fingerprint: Fingerprint, seen: u32, cell: u32, named: Arc<Named>) {
         // Up to 13/16: probes stay short, and memory is half of what they would need to be shortest.
         if (self.used + 1) * 16 > self.slots.len() * 13 {
             self.grow();
         }
         let at = self.place(fingerprint).expect("the table has just been given room");
-        debug_assert!(self.slots[at].context.is_none(), "only unknown spellings are inserted");
-        let Fingerprint { low, high } = fingerprint;
-        self.slots[at] = Slot { low, high, seen, cell, context: Some(context) };
+        debug_assert!(self.slots[at].named.is_none(), "only unknown spellings are inserted");
+        self.marks[at] = mark(fingerprint);
+        self.slots[at] = Slot { low: fingerprint.low, seen, cell, named: Some(named) };
         self.used += 1;
     }
 
@@ -66,7 +107,7 @@ impl Known {
 
     /// What all spellings are charged for.
     pub(crate) fn names_bytes(&self) -> usize {
-        self.slots.iter().filter_map(|slot| slot.context.as_deref()).map(names_bytes).sum()
+        self.slots.iter().map(Slot::names_bytes).sum()
     }
 
     /// Begins a new sweep.
@@ -85,9 +126,8 @@ impl Known {
     fn sweep_step(&mut self, oldest: u32, mut gone: impl FnMut(&Slot)) {
         let end = (self.hand + STEP).min(self.slots.len());
         while self.hand < end {
-            let slot = &self.slots[self.hand];
-            if slot.context.is_some() && slot.seen < oldest {
-                gone(slot);
+            if self.marks[self.hand] != FREE && self.slots[self.hand].seen < oldest {
+                gone(&self.slots[self.hand]);
                 // What moves up into this place is looked at next.
                 self.remove(self.hand);
             } else {
@@ -102,25 +142,23 @@ impl Known {
     }
 
     /// Where a spelling is, or the free slot where it would be. `None` only before the first insertion.
-    #[inline]
-    fn place(&self, Fingerprint { low, high }: Fingerprint) -> Option<usize> {
+    fn place(&self, fingerprint: Fingerprint) -> Option<usize> {
         let mask = self.slots.len().checked_sub(1)?;
-        let mut at = home(low, mask);
-        loop {
-            let slot = &self.slots[at];
-            if (slot.low == low && slot.high == high) || slot.context.is_none() {
-                return Some(at);
-            }
+        let (mark, mut at) = (mark(fingerprint), home(fingerprint.low, mask));
+        while self.marks[at] != FREE && (self.marks[at] != mark || self.slots[at].low != fingerprint.low) {
             at = (at + 1) & mask;
         }
+        Some(at)
     }
 
     fn grow(&mut self) {
-        let slots = vec![Slot::default(); (self.slots.len() * 2).max(FIRST)];
-        let old = std::mem::replace(&mut self.slots, slots);
-        for slot in old.into_iter().filter(|slot| slot.context.is_some()) {
-            let at = self.place(Fingerprint { low: slot.low, high: slot.high }).expect("there are slots");
+        let size = (self.slots.len() * 2).max(FIRST);
+        let old = std::mem::replace(&mut self.slots, vec![Slot::default(); size]);
+        let old_marks = std::mem::replace(&mut self.marks, vec![FREE; size]);
+        for (slot, mark) in old.into_iter().zip(old_marks).filter(|(_, mark)| *mark != FREE) {
+            let at = self.place(Fingerprint { low: slot.low, high: mark }).expect("there are slots");
             self.slots[at] = slot;
+            self.marks[at] = mark;
         }
         self.hand = self.hand.min(self.slots.len());
     }
@@ -132,9 +170,10 @@ impl Known {
         let mut next = free;
         loop {
             self.slots[free] = Slot::default();
+            self.marks[free] = FREE;
             loop {
                 next = (next + 1) & mask;
-                if self.slots[next].context.is_none() {
+                if self.marks[next] == FREE {
                     return;
                 }
                 let home = home(self.slots[next].low, mask);
@@ -144,9 +183,22 @@ impl Known {
                 }
             }
             self.slots[free] = std::mem::take(&mut self.slots[next]);
+            self.marks[free] = self.marks[next];
             free = next;
         }
     }
+}
+
+impl Slot {
+    /// What the spelling is charged for.
+    pub(crate) fn names_bytes(&self) -> usize {
+        self.named.as_deref().map_or(0, |named| names_bytes(&named.context))
+    }
+}
+
+#[inline]
+fn mark(fingerprint: Fingerprint) -> u32 {
+    if fingerprint.high == FREE { 1 } else { fingerprint.high }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the mask keeps the bits that are there")]
@@ -158,12 +210,14 @@ fn home(low: u64, mask: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Seed;
     use proptest::prelude::*;
     use std::collections::HashMap;
-    use veneur_metric::{Kind, Scope, Tags};
+    use veneur_metric::{Context, Kind, Scope, Tags};
 
-    fn context() -> Arc<Context> {
-        Arc::new(Context { name: "a".into(), tags: Tags::none(), kind: Kind::Counter, scope: Scope::Mixed })
+    fn named() -> Arc<Named> {
+        let context = Context { name: "a".into(), tags: Tags::none(), kind: Kind::Counter, scope: Scope::Mixed };
+        Arc::new(Named::new(&Seed::FIXED, context, false))
     }
 
     proptest! {
@@ -178,8 +232,8 @@ mod tests {
             for (number, (low, seen)) in spellings.iter().enumerate() {
                 let cell = u32::try_from(number).expect("few");
                 for high in 0..3 {
-                    known.insert(Fingerprint { low: *low, high }, *seen, cell, context());
-                    expected.insert((*low, high), (*seen, cell));
+                    known.insert(Fingerprint { low: *low, high: high * 7 }, *seen, cell, named());
+                    expected.insert((*low, high * 7), (*seen, cell));
                 }
             }
             prop_assert_eq!(known.len(), expected.len());
@@ -193,7 +247,11 @@ mod tests {
                 known.begin_sweep();
             }
             for ((low, high), (seen, cell)) in expected {
-                let found = known.find(Fingerprint { low, high }).map(|slot| slot.cell);
+                let fingerprint = Fingerprint { low, high };
+                let places = known.places(&[fingerprint], 0);
+                let seemed = known.at(places[0], fingerprint).map(|slot| slot.cell);
+                let found = known.find(fingerprint).map(|(slot, _)| slot.cell);
+                prop_assert!(seemed.is_none() || seemed == found);
                 prop_assert_eq!(found, (seen >= oldest).then_some(cell));
                 gone -= i32::from(seen < oldest);
             }

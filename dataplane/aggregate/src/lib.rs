@@ -20,6 +20,7 @@ mod heavy;
 mod interval;
 mod intervals;
 mod known;
+mod lists;
 mod notices;
 mod publish;
 mod rules;

@@ -9,12 +9,13 @@ use crate::{
     Aggregate, Publishing,
     cells::{Cell, Counter, Gauge, Set},
     distribution::Distribution,
+    fingerprint::Named,
     split::{Covers, Split, split},
 };
 
 /// Points and partials after which a part of a flush is handed on: enough to make the hand-over cheap, few enough that
 /// the points of a million contexts are never held at once.
-const PART: usize = 8_192;
+const PART: usize = 2_048;
 
 /// A part of what an interval becomes.
 #[derive(Debug, Default)]
@@ -59,45 +60,45 @@ impl<'a, F: FnMut(Flush)> Publisher<'a, F> {
         Self { publishing, quantiles, median, stamp, timestamp, interval, flush: Flush::default(), out }
     }
 
-    pub(crate) fn counter(&mut self, Cell { context, value }: Cell<Counter>) {
+    pub(crate) fn counter(&mut self, Cell { named, value }: Cell<Counter>) {
         if value.samples == 0 {
             // No value fitted: a context of which nothing was observed is none.
             return;
         }
-        let split = self.split(&context);
-        self.whole(&context, split, PointKind::Count, value.total);
-        self.forward(context, split, || PartialValue::Counter(value.total));
+        let split = self.split(&named.context);
+        self.whole(&named.context, split, PointKind::Count, value.total);
+        self.forward(named, split, || PartialValue::Counter(value.total));
     }
 
-    pub(crate) fn gauge(&mut self, Cell { context, value }: Cell<Gauge>) {
-        let split = self.split(&context);
-        self.whole(&context, split, PointKind::Gauge, value.last);
-        self.forward(context, split, || PartialValue::Gauge(value.last));
+    pub(crate) fn gauge(&mut self, Cell { named, value }: Cell<Gauge>) {
+        let split = self.split(&named.context);
+        self.whole(&named.context, split, PointKind::Gauge, value.last);
+        self.forward(named, split, || PartialValue::Gauge(value.last));
     }
 
-    pub(crate) fn set(&mut self, Cell { context, value }: Cell<Set>) {
-        let split = self.split(&context);
+    pub(crate) fn set(&mut self, Cell { named, value }: Cell<Set>) {
+        let split = self.split(&named.context);
         if split.aggregates != Covers::Nothing {
-            self.whole(&context, split, PointKind::Gauge, value.members.estimate() as f64);
+            self.whole(&named.context, split, PointKind::Gauge, value.members.estimate() as f64);
         }
-        self.forward(context, split, || PartialValue::Set(value.members));
+        self.forward(named, split, || PartialValue::Set(value.members));
     }
 
     /// `joined`: another context publishes the percentiles.
-    pub(crate) fn distribution(&mut self, Cell { context, mut value }: Cell<Distribution>, joined: bool) {
+    pub(crate) fn distribution(&mut self, Cell { named, mut value }: Cell<Distribution>, joined: bool) {
         if value.is_empty() {
             return;
         }
-        let split = self.split(&context);
+        let split = self.split(&named.context);
         match split.aggregates {
             Covers::Nothing => {}
-            Covers::Own => self.aggregates(&context, &value.own()),
-            Covers::All => self.aggregates(&context, &value.all()),
+            Covers::Own => self.aggregates(&named.context, &value.own()),
+            Covers::All => self.aggregates(&named.context, &value.all()),
         }
         if split.percentiles && !joined {
-            self.percentiles(&context, &mut value);
+            self.percentiles(&named.context, &mut value);
         }
-        self.forward(context, split, || value.into_partial());
+        self.forward(named, split, || value.into_partial());
     }
 
     /// A counter or gauge at a second of its own.
@@ -120,9 +121,9 @@ impl<'a, F: FnMut(Flush)> Publisher<'a, F> {
         split(context.kind, context.scope, self.publishing.forwards)
     }
 
-    fn forward(&mut self, context: Arc<Context>, split: Split, value: impl FnOnce() -> PartialValue) {
+    fn forward(&mut self, named: Arc<Named>, split: Split, value: impl FnOnce() -> PartialValue) {
         if split.forward {
-            let context = Arc::unwrap_or_clone(context);
+            let context = Arc::try_unwrap(named).map_or_else(|named| named.context.clone(), |named| named.context);
             self.flush.partials.push(Partial { context, value: value(), stamp: self.stamp });
         }
     }

@@ -1,15 +1,20 @@
 //! One reader's contexts, and their values of the interval under way.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use veneur_metric::{Context, Kind, Sample, Scope, Tags, Value};
+use veneur_sketch::HyperLogLog;
 
 use crate::{
     Rules,
     budget::Budget,
-    cells::{Cells, Timed, cell_bytes},
-    fingerprint::{Fingerprint, Seed},
-    known::{Known, Slot},
+    cells::{Cells, Room, Timed, Touched, cell_bytes},
+    fingerprint::{Fingerprint, Named, Seed},
+    known::{Known, SLOT_BYTES},
+    lists::Lists,
 };
 
 /// Samples inserted at once: enough that memory answers many questions at a time, few enough to stay in the first cache.
@@ -36,18 +41,21 @@ pub struct Table {
     cells: Cells,
     /// The interval under way.
     interval: u32,
-    /// Samples inserted in it.
+    /// When the next batch's samples come, in an order that goes on from batch to batch.
     order: u32,
     /// Contexts of it that the budget has counted.
     counted: usize,
     /// New contexts of the interval, by origin.
-    by_origin: HashMap<u32, usize>,
+    by_origin: BTreeMap<u32, usize>,
     timed: HashMap<(Fingerprint, i64), u32>,
     overflow: [Option<u32>; KINDS],
     looked_at: u32,
 }
 
 const KINDS: usize = 5;
+
+/// What a batch adds to the order of samples.
+const ORDERS: u32 = 128;
 
 /// What became of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,6 +71,11 @@ pub struct Inserted {
 }
 
 impl Inserted {
+    fn note(&mut self, touched: Touched) {
+        self.aggregated += u64::from(touched == Touched::Fits);
+        self.overflow += u64::from(touched != Touched::Fits);
+    }
+
     /// Adds another batch.
     pub fn add(&mut self, other: Self) {
         self.aggregated += other.aggregated;
@@ -100,7 +113,7 @@ impl Table {
             interval: 1,
             order: 0,
             counted: 0,
-            by_origin: HashMap::new(),
+            by_origin: BTreeMap::new(),
             timed: HashMap::new(),
             overflow: [None; KINDS],
             looked_at: 0,
@@ -128,20 +141,24 @@ impl Table {
             }
             *fingerprint = before;
         }
+        let fingerprints = &fingerprints[..batch.len()];
+        let places = self.known.places(fingerprints, self.interval);
         let mut inserted = Inserted::default();
-        let mut places = [Place::Cell(0); BATCH];
         let reading = Reading { now_s, origin, read: &read };
-        for ((sample, fingerprint), place) in batch.iter().zip(&fingerprints).zip(&mut places) {
-            *place = match self.known.find(*fingerprint) {
+        let mut lists = Lists::new();
+        for (index, ((sample, fingerprint), place)) in batch.iter().zip(fingerprints).zip(places).enumerate() {
+            let place = match self.known.at(place, *fingerprint) {
                 Some(slot) if slot.seen == self.interval && sample.timestamp.is_none() => Place::Cell(slot.cell),
                 _ => self.place(sample, *fingerprint, &reading, &mut inserted),
             };
+            match place {
+                Place::Cell(cell) => lists.add(sample.kind, index, cell),
+                Place::Overflow(cell) => self.touch_overflow(sample, cell, &mut inserted),
+                Place::Timed(at) => inserted.note(self.cells.touch_timed(at, sample)),
+            }
         }
-        for (sample, place) in batch.iter().zip(places) {
-            let fits = self.touch(sample, place, &mut inserted);
-            inserted.aggregated += u64::from(fits);
-            inserted.overflow += u64::from(!fits);
-        }
+        self.touch(batch, &lists, &mut inserted);
+        self.order = self.order.wrapping_add(ORDERS);
         self.sweep();
         inserted
     }
@@ -171,53 +188,45 @@ impl Table {
         self.known.len()
     }
 
-    /// Adds a sample to its value. False if it does not fit.
-    #[inline]
-    fn touch(&mut self, sample: &Sample<'_>, place: Place, inserted: &mut Inserted) -> bool {
-        let Self { cells, order, budget, .. } = self;
-        *order = order.wrapping_add(1);
-        let at = match place {
-            Place::Cell(at) | Place::Overflow(at) => at as usize,
-            Place::Timed(at) => return touch_timed(&mut cells.timed[at as usize], sample),
-        };
-        match (sample.kind, sample.value) {
-            (Kind::Counter, Value::Number(value)) => {
-                let counter = &mut cells.counters[at].value;
-                let total = counter.total + value / sample.rate;
-                let fits = total.is_finite();
-                if fits {
-                    counter.total = total;
-                    counter.samples = counter.samples.saturating_add(1);
-                }
-                fits
-            }
-            (Kind::Gauge, Value::Number(value)) => {
-                let gauge = &mut cells.gauges[at].value;
-                gauge.last = value;
-                gauge.order = *order;
-                gauge.samples = gauge.samples.saturating_add(1);
-                true
-            }
-            (Kind::Histogram | Kind::Timer, Value::Number(value)) => {
-                let weight = 1.0 / sample.rate;
-                let growth = cells.distributions[at].value.grows(value, weight);
-                if !afford(cells, budget, place, growth) {
-                    return self.fold(sample, inserted);
-                }
-                cells.distributions[at].value.insert(value, weight)
-            }
-            (Kind::Set, Value::Member(member)) => {
-                let growth = cells.sets[at].value.members.grows();
-                if !afford(cells, budget, place, growth) {
-                    return self.fold(sample, inserted);
-                }
-                let set = &mut cells.sets[at].value;
-                set.members.insert(member);
-                set.samples = set.samples.saturating_add(1);
-                true
-            }
-            (_, Value::Number(_) | Value::Member(_)) => false,
+    /// Adds samples to their values.
+    fn touch(&mut self, batch: &[Sample<'_>], lists: &Lists, inserted: &mut Inserted) {
+        for entry in lists.of(Kind::Counter) {
+            inserted.note(self.cells.count(entry.cell, &batch[entry.sample()]));
         }
+        for (order, entry) in (self.order..).zip(lists.of(Kind::Gauge)) {
+            inserted.note(self.cells.set_gauge(entry.cell, &batch[entry.sample()], order));
+        }
+        let distributions = lists.of(Kind::Timer);
+        self.cells.fetch_distributions(distributions);
+        for entry in distributions {
+            let sample = &batch[entry.sample()];
+            match self.cells.observe(entry.cell, sample, Room::Budget) {
+                Touched::NoRoom => self.fold(sample, inserted),
+                touched => inserted.note(touched),
+            }
+        }
+        let sets = lists.of(Kind::Set);
+        let mut hashes = [0; BATCH];
+        hashes.iter_mut().zip(sets).for_each(|(hash, entry)| *hash = member(&batch[entry.sample()]));
+        self.cells.fetch_sets(sets, &hashes);
+        for (entry, hash) in sets.iter().zip(hashes) {
+            match self.cells.add_member(entry.cell, hash, Room::Budget) {
+                Touched::NoRoom => self.fold(&batch[entry.sample()], inserted),
+                touched => inserted.note(touched),
+            }
+        }
+    }
+
+    /// Adds a sample to the overflow series of its kind, which always has room: there is one for each kind.
+    #[cold]
+    fn touch_overflow(&mut self, sample: &Sample<'_>, cell: u32, inserted: &mut Inserted) {
+        inserted.note(match sample.kind {
+            Kind::Counter => self.cells.count(cell, sample),
+            // After those of the batch that have a place of their own, which no overflow series shares.
+            Kind::Gauge => self.cells.set_gauge(cell, sample, self.order.wrapping_add(ORDERS - 1)),
+            Kind::Histogram | Kind::Timer => self.cells.observe(cell, sample, Room::Always),
+            Kind::Set => self.cells.add_member(cell, member(sample), Room::Always),
+        });
     }
 
     /// Where a sample goes whose value is not open yet in this interval, or that names a second of its own.
@@ -236,31 +245,38 @@ impl Table {
                 return self.place_timed(sample, fingerprint, second, reading, inserted);
             }
             inserted.untimely += 1;
-            if let Some(slot) = self.known.find(fingerprint)
-                && slot.seen == self.interval
-            {
-                return Place::Cell(slot.cell);
-            }
         }
         let of_origin = self.by_origin.get(&reading.origin).copied().unwrap_or_default();
-        let known = self.known.find(fingerprint).and_then(|slot| slot.context.clone());
-        let is_known = known.is_some();
-        let context = known.unwrap_or_else(|| Arc::new(self.context(sample, reading)));
-        let names = if is_known { 0 } else { names_bytes(&context) };
-        if !self.budget.take_context(of_origin, cell_bytes(context.kind) + names) {
-            return self.place_overflow(sample, inserted);
+        let cell_bytes = cell_bytes(sample.kind);
+        if let Some((slot, named)) = self.known.find(fingerprint) {
+            if slot.seen == self.interval {
+                return Place::Cell(slot.cell);
+            }
+            if !self.budget.take_context(of_origin, cell_bytes) {
+                return Place::Overflow(self.overflow_cell(sample, inserted));
+            }
+            let cell = self.cells.open(named, sample.kind);
+            (slot.seen, slot.cell) = (self.interval, cell);
+            self.opened(reading.origin, cell_bytes);
+            return Place::Cell(cell);
         }
-        self.counted += 1;
-        self.cells.charged(cell_bytes(context.kind));
-        *self.by_origin.entry(reading.origin).or_default() += 1;
-        let relative = self.rules.relative(&context.name, context.kind);
-        let cell = self.cells.open(Arc::clone(&context), relative);
-        let seen = self.interval;
-        match self.known.find(fingerprint) {
-            Some(slot) => (slot.seen, slot.cell) = (seen, cell),
-            None => self.known.insert(fingerprint, seen, cell, context),
+        let context = self.context(sample, reading);
+        if !self.budget.take_context(of_origin, cell_bytes + names_bytes(&context)) {
+            return Place::Overflow(self.overflow_cell(sample, inserted));
         }
+        let relative = self.rules.relative(&context.name, sample.kind);
+        let named = Arc::new(Named::new(&self.seed, context, relative));
+        let cell = self.cells.open(Arc::clone(&named), sample.kind);
+        self.known.insert(fingerprint, self.interval, cell, named);
+        self.opened(reading.origin, cell_bytes);
         Place::Cell(cell)
+    }
+
+    /// Counts a context that the budget has counted.
+    fn opened(&mut self, origin: u32, bytes: usize) {
+        self.counted += 1;
+        self.cells.charged(bytes);
+        *self.by_origin.entry(origin).or_default() += 1;
     }
 
     fn place_timed(
@@ -279,11 +295,9 @@ impl Table {
         let context = self.context(sample, reading);
         let bytes = names_bytes(&context) + 2 * size_of::<Timed>();
         if !self.budget.take_context(of_origin, bytes) {
-            return self.place_overflow(sample, inserted);
+            return Place::Overflow(self.overflow_cell(sample, inserted));
         }
-        self.counted += 1;
-        self.cells.charged(bytes);
-        *self.by_origin.entry(reading.origin).or_default() += 1;
+        self.opened(reading.origin, bytes);
         let at = u32::try_from(self.cells.timed.len()).expect("the budget forbids so many");
         self.cells.timed.push(Timed { context: Arc::new(context), second, value: 0.0 });
         self.timed.insert((fingerprint, second), at);
@@ -292,13 +306,13 @@ impl Table {
 
     /// Adds a sample to the overflow series after all: its value has no room to grow.
     #[cold]
-    fn fold(&mut self, sample: &Sample<'_>, inserted: &mut Inserted) -> bool {
-        let place = self.place_overflow(sample, inserted);
-        self.touch(sample, place, inserted)
+    fn fold(&mut self, sample: &Sample<'_>, inserted: &mut Inserted) {
+        let cell = self.overflow_cell(sample, inserted);
+        self.touch_overflow(sample, cell, inserted);
     }
 
     /// One series for each kind takes what finds no room. It is this instance's own, whatever scope was asked for.
-    fn place_overflow(&mut self, sample: &Sample<'_>, inserted: &mut Inserted) -> Place {
+    fn overflow_cell(&mut self, sample: &Sample<'_>, inserted: &mut Inserted) -> u32 {
         inserted.folded += 1;
         self.looked_at += 1;
         if self.looked_at >= LOOKED_AT {
@@ -306,8 +320,8 @@ impl Table {
             self.cells.folded.add(&String::from_utf8_lossy(sample.name), LOOKED_AT.into());
         }
         let open = &mut self.overflow[sample.kind as usize];
-        let at = *open.get_or_insert_with(|| self.cells.open(Arc::new(overflow_context(sample.kind)), false));
-        Place::Overflow(at)
+        let named = || Arc::new(Named::new(&self.seed, overflow_context(sample.kind), false));
+        *open.get_or_insert_with(|| self.cells.open(named(), sample.kind))
     }
 
     fn context(&self, sample: &Sample<'_>, reading: &Reading<'_>) -> Context {
@@ -319,7 +333,7 @@ impl Table {
     fn sweep(&mut self) {
         let Self { known, budget, rules, interval, .. } = self;
         let oldest = interval.saturating_sub(rules.idle_intervals.saturating_add(1));
-        known.sweep(oldest, |slot| budget.give_back_bytes(slot.context.as_deref().map_or(0, names_bytes)));
+        known.sweep(oldest, |slot| budget.give_back_bytes(slot.names_bytes()));
     }
 }
 
@@ -330,26 +344,12 @@ impl Drop for Table {
     }
 }
 
-/// Charges a value's growth, if there is room for it. The overflow series, one for each kind, always have room.
-#[inline]
-fn afford(cells: &mut Cells, budget: &Budget, place: Place, growth: usize) -> bool {
-    if growth == 0 || !matches!(place, Place::Cell(_)) {
-        return true;
+/// The hash of a set's member.
+fn member(sample: &Sample<'_>) -> u64 {
+    match sample.value {
+        Value::Member(member) => HyperLogLog::hash(member),
+        Value::Number(_) => unreachable!("the parser reads members where a set is meant"),
     }
-    let fits = budget.has_room(growth);
-    if fits {
-        cells.charge(growth);
-    }
-    fits
-}
-
-fn touch_timed(timed: &mut Timed, sample: &Sample<'_>) -> bool {
-    let Value::Number(value) = sample.value else { return false };
-    let value = if sample.kind == Kind::Counter { timed.value + value / sample.rate } else { value };
-    if value.is_finite() {
-        timed.value = value;
-    }
-    value.is_finite()
 }
 
 /// The series that takes samples without room.
@@ -364,5 +364,5 @@ pub(crate) fn names_bytes(context: &Context) -> usize {
     const REFERENCES: usize = 2 * size_of::<usize>();
     const ALLOCATIONS: usize = 3 * 8;
     let texts = context.name.len() + context.tags.joined().len();
-    size_of::<Slot>() * 3 / 2 + size_of::<Context>() + texts + 3 * REFERENCES + ALLOCATIONS
+    SLOT_BYTES + size_of::<Named>() + texts + 3 * REFERENCES + ALLOCATIONS
 }

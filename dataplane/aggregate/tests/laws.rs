@@ -38,7 +38,7 @@ fn flush(interval: Interval, forwards: bool) -> Flush {
 }
 
 fn flush_cells(cells: Cells, forwards: bool) -> Flush {
-    let mut interval = Interval::default();
+    let mut interval = Interval::new(Seed::FIXED);
     interval.absorb(cells);
     flush(interval, forwards)
 }
@@ -46,7 +46,7 @@ fn flush_cells(cells: Cells, forwards: bool) -> Flush {
 fn table(limits: Limits) -> (Table, Arc<Budget>) {
     let budget = Arc::new(Budget::new(limits));
     let rules = Rules { idle_intervals: 2, ..Rules::default() };
-    (Table::new(Seed::new([3, 5, 7, 11, 13, 17]), Arc::new(rules), Arc::clone(&budget)), budget)
+    (Table::new(Seed::FIXED, Arc::new(rules), Arc::clone(&budget)), budget)
 }
 
 /// Kind, scope, tag section and value of a sample of some name.
@@ -84,7 +84,7 @@ proptest! {
     ) {
         let (mut local, _) = table(Limits::default());
         emitted.iter().for_each(|one| insert(&mut local, one));
-        let mut global = Interval::default();
+        let mut global = Interval::new(Seed::FIXED);
         let mut published: BTreeMap<String, usize> = BTreeMap::new();
         let local = flush_cells(local.take(), true);
         for partial in local.partials {
@@ -122,7 +122,7 @@ proptest! {
                 _ => {}
             }
         }
-        let mut whole = Interval::default();
+        let mut whole = Interval::new(Seed::FIXED);
         tables.iter_mut().for_each(|table| whole.absorb(table.take()));
         let points = flush(whole, false).points;
         let sum = |name: &str| points.iter().filter(|point| point.name.ends_with(name)).map(|point| point.value).sum::<f64>();
@@ -276,7 +276,7 @@ fn the_heaviest_names_are_told() {
         let sample = Sample { name: b"busy", value: Value::Number(1.0), ..Sample::NONE };
         insert_sample(&mut table, sample, Scope::Mixed);
     }
-    let mut interval = Interval::default();
+    let mut interval = Interval::new(Seed::FIXED);
     interval.absorb(table.take());
     let top = interval.top(2);
     assert_eq!(top.samples[0], ("busy".into(), 1_000));
@@ -293,7 +293,7 @@ fn a_late_gauge_never_overwrites_a_newer_one() {
         value: PartialValue::Gauge(value),
         stamp: None,
     };
-    let mut table = Interval::default();
+    let mut table = Interval::new(Seed::FIXED);
     table.merge(gauge(1.0), true).expect("fits");
     table.merge(gauge(2.0), false).expect("fits");
     table.merge(gauge(3.0), true).expect("fits");
@@ -311,7 +311,7 @@ fn one_name_in_two_scopes_has_one_percentile_over_both() {
         let context = Context { name: "x".into(), tags: Tags::none(), kind: Kind::Timer, scope };
         Partial { context, value: PartialValue::Digest(digest), stamp: None }
     };
-    let mut table = Interval::default();
+    let mut table = Interval::new(Seed::FIXED);
     table.merge(partial(Scope::Global, 100.0), false).expect("fits");
     table.merge(partial(Scope::Mixed, 1.0), false).expect("fits");
     let points = flush(table, false).points;

@@ -124,6 +124,13 @@ impl TDigest {
         value.is_finite() && (self.raw.push_within_capacity(value, weight) || self.insert_with_growth(value, weight))
     }
 
+    /// The bits of the value added last, if it is still kept as it came: reading them brings the place of the next one
+    /// into the cache.
+    #[inline]
+    pub fn newest(&self) -> u64 {
+        self.raw.units().last().map_or(0, |unit| unit.value().to_bits())
+    }
+
     /// Adds all that `other` has seen. Count, sum and extremes are those of both; quantiles keep their bounds in any
     /// order and grouping.
     pub fn merge(&mut self, other: &Self) {

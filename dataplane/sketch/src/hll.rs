@@ -47,7 +47,28 @@ impl HyperLogLog {
 
     /// Adds one member; adding it again changes nothing.
     pub fn insert(&mut self, member: &[u8]) {
-        let hash = metro::hash(member);
+        self.insert_hashed(Self::hash(member));
+    }
+
+    /// The hash of a member.
+    #[inline]
+    pub fn hash(member: &[u8]) -> u64 {
+        metro::hash(member)
+    }
+
+    /// Something of what lies where the member of that hash will be put. Reading it for many sets before they are
+    /// changed brings their memory into the cache for all at once.
+    #[inline]
+    pub fn peek(&self, hash: u64) -> u32 {
+        match &self.registers {
+            Registers::Dense(ranks) => ranks[dense_index(hash)].into(),
+            Registers::Sparse(keys) => keys.peek(Key::of(hash)).bits(),
+        }
+    }
+
+    /// Adds the member of that [`hash`](Self::hash).
+    #[inline]
+    pub fn insert_hashed(&mut self, hash: u64) {
         match &mut self.registers {
             Registers::Dense(ranks) => raise(ranks, dense_index(hash), dense_rank(hash)),
             Registers::Sparse(keys) => {

@@ -63,7 +63,7 @@ impl Output {
             }
             _ => {
                 self.count_without_sink(points.len());
-                self.publish(&points);
+                self.publish(points);
             }
         }
     }
@@ -97,10 +97,10 @@ impl Output {
     }
 
     /// Hands points to every sink.
-    pub(crate) fn publish(&self, points: &[Point]) {
-        for sink in &self.sinks {
-            sink.offer(points.to_vec());
-        }
+    pub(crate) fn publish(&self, points: Vec<Point>) {
+        let Some((last, others)) = self.sinks.split_last() else { return };
+        others.iter().for_each(|sink| sink.offer(points.clone()));
+        last.offer(points);
     }
 
     /// Delivers what is held, for as long as `budget` lasts. What is left is dropped and counted.

@@ -102,7 +102,7 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
     let budget = Arc::new(Budget::new(settings::limits(config)));
     let shared = Shared::new(settings::rules(config), Arc::clone(&budget));
     let listeners = Arc::new(listen::start(listening, &shared, &mut tasks)?);
-    let intervals = Intervals::new(clock::now_ms(), interval, lateness, aligned);
+    let intervals = Intervals::new(shared.seed, clock::now_ms(), interval, lateness, aligned);
     let open = Arc::new(Mutex::new(Open { intervals, closed: false }));
     let (flushing, importing, serving) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
 

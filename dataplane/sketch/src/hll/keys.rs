@@ -18,11 +18,13 @@ pub(super) struct Keys {
     /// First those that keys point to, then a few that take what the others have no room for.
     slots: Vec<Key>,
     pointed: usize,
-    count: usize,
+    count: u32,
+    /// Whether the last slot is taken: asked before every insertion, so it is kept where that costs nothing.
+    crowded: bool,
 }
 
 impl Keys {
-    pub(super) const EMPTY: Self = Self { slots: Vec::new(), pointed: 0, count: 0 };
+    pub(super) const EMPTY: Self = Self { slots: Vec::new(), pointed: 0, count: 0, crowded: false };
 
     /// Adds a key, which may be there already.
     #[inline]
@@ -38,7 +40,7 @@ impl Keys {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.count
+        self.count as usize
     }
 
     pub(super) fn size_bytes(&self) -> usize {
@@ -49,7 +51,7 @@ impl Keys {
     pub(super) fn grows(&self) -> usize {
         let more = if self.is_full() {
             self.next_size().1 - self.slots.len()
-        } else if self.slots.last().is_some_and(|&slot| slot != Key::FREE) {
+        } else if self.crowded {
             spare(self.pointed)
         } else {
             0
@@ -57,9 +59,20 @@ impl Keys {
         more * size_of::<Key>()
     }
 
+    /// What lies where the search for a key begins.
+    #[inline]
+    pub(super) fn peek(&self, key: Key) -> Key {
+        self.slots.get(self.first(key)).copied().unwrap_or(Key::FREE)
+    }
+
+    #[inline]
+    fn first(&self, key: Key) -> usize {
+        (key.bits() as usize).min(USUAL - 1) * self.pointed / USUAL
+    }
+
     /// Where the key is, or where it belongs.
     fn find(&self, key: Key) -> Result<usize, usize> {
-        let first = (key.bits() as usize).min(USUAL - 1) * self.pointed / USUAL;
+        let first = self.first(key);
         let after = self.slots[first..].iter().position(|&slot| slot >= key || slot == Key::FREE);
         let at = after.map_or(self.slots.len(), |after| first + after);
         if self.slots.get(at) == Some(&key) { Ok(at) } else { Err(at) }
@@ -68,7 +81,7 @@ impl Keys {
     fn insert_at(&mut self, at: usize, key: Key) {
         if self.is_full() {
             let (pointed, slots) = self.next_size();
-            let larger = Self { slots: vec![Key::FREE; slots], pointed, count: 0 };
+            let larger = Self { slots: vec![Key::FREE; slots], pointed, ..Self::EMPTY };
             std::mem::replace(self, larger).iter().for_each(|key| self.insert(key));
             // Not full now.
             return self.insert(key);
@@ -77,15 +90,17 @@ impl Keys {
             let (end, more) = (self.slots.len(), spare(self.pointed));
             self.slots.reserve_exact(more);
             self.slots.resize(end + more, Key::FREE);
+            self.crowded = false;
             end - at
         });
         self.slots.copy_within(at..at + gap, at + 1);
         self.slots[at] = key;
+        self.crowded |= at + gap + 1 == self.slots.len();
         self.count += 1;
     }
 
     fn is_full(&self) -> bool {
-        self.pointed < MOST_SLOTS && self.count == self.pointed - self.pointed / 8
+        self.pointed < MOST_SLOTS && self.len() == self.pointed - self.pointed / 8
     }
 
     /// Slots that keys point to in the next larger table, and all of its slots. Keys that crowd the end may do so there.

@@ -29,13 +29,19 @@ const BURST: usize = 64;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Longest pause that lets datagrams gather. Waking up costs more than receiving.
-const LONGEST_NAP: Duration = Duration::from_millis(1);
+const LONGEST_NAP: Duration = Duration::from_millis(4);
+
+/// Time over which the rate of datagrams is taken.
+const RATED_OVER: Duration = Duration::from_millis(1);
+
+/// Datagrams a second that may come without warning: the whole receive buffer has to hold what a nap lets come of them.
+const SUDDEN_RATE: f64 = 200_000.0;
 
 /// What a datagram takes of the receive buffer at the most, short ones: the kernel counts its own structures.
 const SMALL_DATAGRAM_BYTES: usize = 1_280;
 
 /// A pause may fill this part of the receive buffer, at the fastest rate seen lately.
-const NAP_SHARE: usize = 8;
+const NAP_SHARE: f64 = 8.0;
 
 /// Binds `readers` sockets to an address; more than one share the port.
 pub(super) fn bind(address: SocketAddr, readers: usize, buffer_bytes: usize) -> io::Result<Vec<UdpSocket>> {
@@ -127,8 +133,10 @@ impl<'a> Reader<'a> {
 
 /// Decides when it pays to let datagrams gather, and for how long the receive buffer can take it.
 struct Pace {
-    /// Datagrams that a nap may let come.
-    room: usize,
+    /// Datagrams that a nap may let come at the rate seen.
+    room: f64,
+    /// The longest nap, whatever comes.
+    longest: Duration,
     /// Datagrams a second, the fastest of late.
     rate: f64,
     since: Instant,
@@ -140,13 +148,20 @@ impl Pace {
     const WORTH: f64 = 4.0;
 
     fn new(buffer_bytes: usize) -> Self {
-        Self { room: buffer_bytes / SMALL_DATAGRAM_BYTES / NAP_SHARE, rate: 0.0, since: Instant::now(), counted: 0 }
+        let whole = (buffer_bytes / SMALL_DATAGRAM_BYTES) as f64;
+        Self {
+            room: whole / NAP_SHARE,
+            longest: LONGEST_NAP.min(Duration::from_secs_f64(whole / SUDDEN_RATE)),
+            rate: 0.0,
+            since: Instant::now(),
+            counted: 0,
+        }
     }
 
     fn nap(&mut self, received: usize, now: Instant) -> Option<Duration> {
         self.counted += received;
         let elapsed = now.duration_since(self.since);
-        if elapsed >= LONGEST_NAP {
+        if elapsed >= RATED_OVER {
             let rate = self.counted as f64 / elapsed.as_secs_f64();
             // Up at once, down slowly: a burst comes seldom alone.
             self.rate = rate.max(self.rate * 0.9);
@@ -156,7 +171,7 @@ impl Pace {
         if received == BURST || self.rate <= 0.0 {
             return None;
         }
-        let nap = LONGEST_NAP.as_secs_f64().min(self.room as f64 / self.rate);
+        let nap = self.longest.as_secs_f64().min(self.room / self.rate);
         (nap * self.rate >= Self::WORTH).then(|| Duration::from_secs_f64(nap))
     }
 }
@@ -168,7 +183,8 @@ mod tests {
     #[test]
     fn a_pace_naps_only_where_datagrams_gather_and_never_longer_than_the_buffer_lasts() {
         let start = Instant::now();
-        let mut pace = Pace { room: 40, rate: 0.0, since: start, counted: 0 };
+        let mut pace = Pace::new(320 * SMALL_DATAGRAM_BYTES);
+        pace.since = start;
         assert_eq!(pace.nap(1, start + Duration::from_millis(100)), None, "ten datagrams a second");
         let later = start + Duration::from_millis(110);
         let nap = pace.nap(1_000, later).expect("100,000 a second");
