@@ -52,6 +52,11 @@ pub fn parse(line: &[u8]) -> Result<(Event, Skipped), Refused> {
     Ok((event, skipped))
 }
 
+/// The fields of an event as sent, of which some may say who sends; none if it is malformed.
+pub fn fields(line: &[u8]) -> &[u8] {
+    head(line).ok().and_then(|head| head.fields).unwrap_or_default()
+}
+
 struct Head<'a> {
     title: &'a [u8],
     text: &'a [u8],

@@ -23,6 +23,7 @@
 //! Not here: sockets, the length limit of a datagram, sorting tags into a context (except [`context_tags`], which knows the magic
 //! ones).
 
+mod claim;
 pub mod event;
 mod field;
 pub mod framing;
@@ -33,6 +34,7 @@ mod refused;
 pub mod service_check;
 mod tags;
 
+pub use claim::{Cardinality, Claim};
 pub use line::{Skipped, parse_line};
 pub use refused::Refused;
 pub use tags::{Explicit, context_tags};

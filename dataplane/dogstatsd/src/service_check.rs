@@ -56,6 +56,12 @@ pub fn parse(line: &[u8]) -> Result<(Check, Skipped), Refused> {
     Ok((check, skipped))
 }
 
+/// The fields of a check as sent, of which some may say who sends.
+pub fn fields(line: &[u8]) -> &[u8] {
+    let start = memchr::memchr_iter(b'|', line).nth(2).map_or(line.len(), |pipe| pipe + 1);
+    &line[start..]
+}
+
 fn status(text: &[u8]) -> Result<Status, Refused> {
     match text {
         b"0" => Ok(Status::Ok),

@@ -7,6 +7,7 @@ libfuzzer_sys::fuzz_target!(|datagram: &[u8]| {
         outcomes += 1;
         if let Ok(veneur_dogstatsd::Item::Sample(sample)) = outcome {
             veneur_dogstatsd::context_tags(sample.tags);
+            veneur_dogstatsd::Claim::parse(sample.origin);
         }
     });
     assert!(outcomes <= 1 + datagram.iter().filter(|byte| matches!(byte, b'\n' | b':')).count());
