@@ -1,6 +1,9 @@
 //! A local or a global.
 
 mod check;
+mod node;
+
+pub use node::{Node, TagCardinality};
 
 use std::time::Duration;
 
@@ -74,6 +77,9 @@ section! {
         fixed tls_certificate: String = String::new(),
         /// Authority whose certificate a client must show, PEM. Empty: clients show none.
         fixed tls_authority_certificate: String = String::new(),
+
+        /// Ours: node mode, in which one instance serves all pods of a node, and samples get tags of the pod that sent them.
+        fixed node: Node = Node::default(),
 
         /// Where partials and points are imported over gRPC, `HOST:PORT`; empty: nowhere.
         fixed grpc_address: String = String::new(),

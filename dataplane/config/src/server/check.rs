@@ -18,6 +18,7 @@ impl Validate for Server {
         self.publishing(&mut problems);
         self.limits(&mut problems);
         self.listeners(&mut problems);
+        self.node.check(&mut problems);
         self.ways(&mut problems);
         problems.extend(sink::problems(&self.metric_sinks));
         problems
