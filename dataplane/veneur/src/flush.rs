@@ -17,6 +17,7 @@ use veneur_metric::{Point, Stamp, Tags};
 use crate::{
     clock,
     import::{Shared, lock},
+    kubelet::Kubelet,
     listen::{Listener, intake::Taken},
     observe::{Flushed, Observer},
     output::Output,
@@ -33,6 +34,8 @@ pub(crate) struct Flusher {
     /// What is published, as the configuration says now.
     pub(crate) publishing: RwLock<Arc<Publishing>>,
     pub(crate) listeners: Arc<Vec<Listener>>,
+    /// In node mode, who is who there.
+    pub(crate) kubelet: Option<Arc<Kubelet>>,
     pub(crate) open: Shared,
     pub(crate) output: Arc<Output>,
     /// When and what was flushed last, for `/status`.
@@ -72,6 +75,7 @@ impl Flusher {
     /// Runs until `stop`; a flush that has begun is ended first.
     pub(crate) async fn run(&self, stop: &CancellationToken) {
         let mut boundary = Stamp::under_way(clock::now_ms(), self.interval);
+        let mut formed_by = self.generation();
         loop {
             let due_ms = lock(&self.open).intervals.next_due_ms();
             let wake_ms = due_ms.min(boundary.boundary_ms);
@@ -85,6 +89,12 @@ impl Flusher {
             }
             if clock::now_ms() >= boundary.boundary_ms {
                 self.collect(boundary);
+                // Now, when the tables are empty: within an interval each context would be there twice.
+                let generation = self.generation();
+                if generation != formed_by {
+                    formed_by = generation;
+                    self.listeners.iter().for_each(Listener::form_anew);
+                }
                 boundary = boundary.next().max(Stamp::under_way(clock::now_ms(), self.interval));
             }
             loop {
@@ -123,6 +133,11 @@ impl Flusher {
             self.publish(stamp, last_second(stamp, clock::now_ms()), table);
         }
         self.observer.send().await;
+    }
+
+    /// What contexts are formed by; counts up when that changes.
+    fn generation(&self) -> u64 {
+        self.kubelet.as_ref().map_or(0, |kubelet| kubelet.generation())
     }
 
     fn collect(&self, boundary: Stamp) {

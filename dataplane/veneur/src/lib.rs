@@ -20,6 +20,7 @@ pub mod clock;
 pub mod dogstatsd;
 mod flush;
 mod import;
+pub mod kubelet;
 pub mod listen;
 pub mod log;
 mod observe;

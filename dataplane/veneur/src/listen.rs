@@ -115,6 +115,11 @@ impl Listener {
         self.intake.follow(rules);
     }
 
+    /// Forms all contexts anew, by the same rules.
+    pub(crate) fn form_anew(&self) {
+        self.intake.form_anew();
+    }
+
     /// Says that it is to end: accept nothing more, read what the sockets hold, close them.
     pub(crate) fn stop(&self) {
         self.stop.cancel();

@@ -114,7 +114,7 @@ impl Observer {
         let own = config.self_metrics && config.stats_address.is_empty();
         let way = if own {
             let account = Arc::new(IngestAccount::default());
-            let shared = Shared::new(settings::rules(config), Arc::new(Budget::new(LIMITS)));
+            let shared = Shared::new(settings::rules(config), Arc::new(Budget::new(LIMITS)), None);
             Way::Pipeline(Box::new(Intake::new(&shared, Arc::clone(&account))), account)
         } else if config.self_metrics {
             Way::Elsewhere(Stats::new(&config.stats_address).await)

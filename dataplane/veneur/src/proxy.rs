@@ -165,6 +165,7 @@ impl View for ProxyView {
         Snapshot {
             role: "proxy",
             ingest: None,
+            node: None,
             connections: ConnectionCounts::default(),
             forward: self.account.snapshot(),
             sinks: Vec::new(),

@@ -28,6 +28,7 @@ use crate::{
     clock,
     flush::{Flusher, LastFlush},
     import::{Merger, Open, lock},
+    kubelet::Kubelet,
     listen::{self, Listener, intake::Shared},
     observe::Observer,
     output::Output,
@@ -100,11 +101,19 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
 
     let mut tasks = JoinSet::new();
     let budget = Arc::new(Budget::new(settings::limits(config)));
-    let shared = Shared::new(settings::rules(config), Arc::clone(&budget));
+    let kubelet = Kubelet::new(&config.node);
+    let shared = Shared::new(settings::rules(config), Arc::clone(&budget), kubelet.clone());
     let listeners = Arc::new(listen::start(listening, &shared, &mut tasks)?);
     let intervals = Intervals::new(shared.seed, clock::now_ms(), interval, lateness, aligned);
     let open = Arc::new(Mutex::new(Open { intervals, closed: false }));
     let (flushing, importing, serving) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    if let Some(kubelet) = kubelet.clone() {
+        let stop = serving.clone();
+        tasks.spawn(async move {
+            kubelet.run(stop).await;
+            Ok(())
+        });
+    }
 
     let mut grpc = None;
     let mut import = JoinSet::new();
@@ -125,6 +134,7 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
         aligned,
         publishing: RwLock::new(Arc::new(settings::publishing(config))),
         listeners: Arc::clone(&listeners),
+        kubelet,
         open,
         output,
         last: Arc::default(),
@@ -315,6 +325,7 @@ impl View for ServerView {
         let Flusher { listeners, output, .. } = &*self.flusher;
         Snapshot {
             role: self.role,
+            node: self.flusher.kubelet.as_ref().map(|kubelet| kubelet.counts()),
             ingest: Some(IngestAccount::total(listeners.iter().map(|listener: &Listener| &*listener.account))),
             connections: listeners.iter().map(|listener| listener.connections.counts()).sum(),
             forward: output.account.snapshot(),
@@ -333,7 +344,7 @@ impl View for ServerView {
         let waiting = lock(&self.flusher.open).intervals.contexts();
         let Flusher { output, observer, .. } = &*self.flusher;
         let rates = observer.rates();
-        json!({
+        let mut status = json!({
             "interval_seconds": self.interval.as_secs(),
             "instance": output.name,
             "last_flush": last,
@@ -350,7 +361,11 @@ impl View for ServerView {
                 "origins": listener.origins().into_iter().take(ORIGINS_SHOWN).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
             "sinks": output.sinks.iter().map(sink_status).collect::<Vec<_>>(),
-        })
+        });
+        if let Some(kubelet) = &self.flusher.kubelet {
+            status["node"] = kubelet.status();
+        }
+        status
     }
 }
 

@@ -111,7 +111,7 @@ pub fn rules(server: &Server) -> Rules {
         extend_tags: server.extend_tags.clone(),
         scopes: scopes.collect(),
         relative: server.relative_error_sketches.iter().map(name_rule).collect(),
-        by_origin: false,
+        by_origin: server.node.is_on(),
         idle_intervals: server.context_idle_intervals,
     }
 }

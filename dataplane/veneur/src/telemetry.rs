@@ -12,13 +12,15 @@ use serde_json::{Value, json};
 use veneur_forward::{Ledger, router::RingView};
 use veneur_sinks::SinkLedger;
 
-use crate::{account::Ingest, listen::ConnectionCounts};
+use crate::{account::Ingest, kubelet::Counts, listen::ConnectionCounts};
 
 /// The ledgers of an instance at one moment. Each was taken under its own lock and closes by itself.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) role: &'static str,
     pub(crate) ingest: Option<Ingest>,
+    /// In node mode.
+    pub(crate) node: Option<Counts>,
     /// Of all listeners together.
     pub(crate) connections: ConnectionCounts,
     pub(crate) forward: Ledger,
@@ -90,6 +92,9 @@ impl Collector for Snapshot {
         ] {
             page.counter(name, help, count)?;
         }
+        if let Some(node) = &self.node {
+            page.node(node)?;
+        }
         let Ledger { produced, imported, acknowledged, merged, held, uncertain, dropped, late, skewed } = &self.forward;
         for (name, help, count) in [
             ("veneur_forward_produced", "Partials and points made here", produced),
@@ -146,6 +151,26 @@ fn sink_json(ledger: &SinkLedger) -> Value {
 struct Page<'a>(DescriptorEncoder<'a>);
 
 impl Page<'_> {
+    fn node(&mut self, node: &Counts) -> fmt::Result {
+        let formed = [
+            ([("origin", "resolved")], node.contexts_resolved),
+            ([("origin", "unresolved")], node.contexts_unresolved),
+            ([("origin", "none")], node.contexts_without_origin),
+        ];
+        self.family("veneur_node_contexts_formed", "Contexts formed, by what was known of who sends them", &formed)?;
+        let requests =
+            [([("outcome", "answered")], node.requests_answered), ([("outcome", "failed")], node.requests_failed)];
+        self.family("veneur_node_kubelet_requests", "Requests to the kubelet", &requests)?;
+        for (name, help, count) in [
+            ("veneur_node_pods", "Pods known by the kubelet's list", node.pods),
+            ("veneur_node_containers", "Containers known by the kubelet's list", node.containers),
+            ("veneur_node_unknown_origins", "Origins that the kubelet is asked for", node.unknown_origins),
+        ] {
+            self.gauge(name, help, i128::try_from(count).unwrap_or(i128::MAX))?;
+        }
+        Ok(())
+    }
+
     fn counter(&mut self, name: &str, help: &str, count: u64) -> fmt::Result {
         let counter = ConstCounter::new(count);
         counter.encode(self.0.encode_descriptor(name, help, None, counter.metric_type())?)

@@ -7,13 +7,14 @@ use std::{
 };
 
 use veneur_aggregate::{BATCH, Budget, Cells, Inserted, Notices, Rules, Seed, Table};
-use veneur_dogstatsd::{Item, Refused, Skipped, context_tags, event, parse_datagram, service_check};
+use veneur_dogstatsd::{Claim, Explicit, Item, Refused, Skipped, context_tags, event, parse_datagram, service_check};
 use veneur_metric::{Check, Event, Sample, Scope, Tags};
 
 use super::origin::Origin;
 use crate::{
     account::{Ingest, IngestAccount},
     clock,
+    kubelet::{Kubelet, Peer, Peers},
 };
 
 /// Bytes of events and service checks that one intake keeps in an interval.
@@ -28,15 +29,17 @@ pub struct Shared {
     pub budget: Arc<Budget>,
     /// Keys of fingerprints.
     pub seed: Seed,
+    /// In node mode, who is who there.
+    pub kubelet: Option<Arc<Kubelet>>,
 }
 
 impl Shared {
     /// With keys drawn now.
-    pub fn new(rules: Rules, budget: Arc<Budget>) -> Self {
+    pub fn new(rules: Rules, budget: Arc<Budget>, kubelet: Option<Arc<Kubelet>>) -> Self {
         // The standard library's hasher has random keys of its own; what it makes of a few numbers is random too.
         let random = RandomState::new();
         let seed = Seed::new([1, 2, 3, 4, 5, 6].map(|number: u64| random.hash_one(number)));
-        Self { rules: Arc::new(rules), budget, seed }
+        Self { rules: Arc::new(rules), budget, seed, kubelet }
     }
 }
 
@@ -57,6 +60,7 @@ struct Filling {
     notices: Notices,
     /// Values by who sent them, as far as that is known. Bounded as origins are.
     origins: BTreeMap<Origin, u64>,
+    node: Option<(Arc<Kubelet>, Peers)>,
 }
 
 /// What an intake took in since it was asked last.
@@ -69,12 +73,13 @@ pub(crate) struct Taken {
 
 impl Intake {
     pub(crate) fn new(shared: &Shared, account: Arc<IngestAccount>) -> Self {
-        let Shared { rules, budget, seed } = shared.clone();
+        let Shared { rules, budget, seed, kubelet } = shared.clone();
         let filling = Filling {
             table: Table::new(seed, Arc::clone(&rules), budget),
             rules,
             notices: Notices::new(NOTICES_BYTES),
             origins: BTreeMap::new(),
+            node: kubelet.map(|kubelet| (kubelet, Peers::default())),
         };
         Self { account, filling: Mutex::new(filling) }
     }
@@ -88,6 +93,9 @@ impl Intake {
     pub(crate) fn take(&self) -> Taken {
         let mut filling = self.lock();
         let (events, checks) = filling.notices.drain();
+        if let Some((_, peers)) = &mut filling.node {
+            peers.forget();
+        }
         Taken { cells: filling.table.take(), events, checks }
     }
 
@@ -96,6 +104,13 @@ impl Intake {
         let mut filling = self.lock();
         filling.rules = Arc::clone(rules);
         filling.table.follow(Arc::clone(rules));
+    }
+
+    /// Forms all contexts anew, by the same rules: more is known of who sends them.
+    pub(crate) fn form_anew(&self) {
+        let mut filling = self.lock();
+        let rules = Arc::clone(&filling.rules);
+        filling.table.follow(rules);
     }
 
     /// Who sent how many values.
@@ -149,7 +164,12 @@ impl Open<'_> {
 
     fn parse<'p>(&mut self, packets: impl Iterator<Item = &'p [u8]>, origin: Origin) {
         let Self { filling, seen, now_s, .. } = self;
-        let Filling { table, rules, notices, origins } = &mut **filling;
+        let Filling { table, rules, notices, origins, node } = &mut **filling;
+        let (kubelet, peer) = match node {
+            Some((kubelet, peers)) => (Some(&**kubelet), peers.peer(origin)),
+            None => (None, None),
+        };
+        let read = |sample: &Sample<'_>| read(sample, kubelet);
         let samples = &mut seen.samples;
         let before = samples.parsed;
         let (mut batch, mut filled, mut inserted) = ([Sample::NONE; BATCH], 0, Inserted::default());
@@ -158,6 +178,10 @@ impl Open<'_> {
                 samples.parsed += 1;
                 match item {
                     Ok(Item::Sample(sample)) => {
+                        let mut sample: Sample<'_> = sample;
+                        if let Some(peer) = peer {
+                            sample.origin = peer.or(sample.origin);
+                        }
                         if filled == BATCH {
                             inserted.add(table.insert(&batch, *now_s, origin.number(), read));
                             filled = 0;
@@ -165,7 +189,7 @@ impl Open<'_> {
                         batch[filled] = sample;
                         filled += 1;
                     }
-                    Ok(notice) => match take_notice(notice, &rules.extend_tags, notices) {
+                    Ok(notice) => match take_notice(notice, &rules.extend_tags, kubelet, peer, notices) {
                         Ok(Skipped(sections)) => {
                             samples.aggregated += 1;
                             samples.skipped_sections += u64::from(sections);
@@ -196,23 +220,38 @@ impl Drop for Open<'_> {
     }
 }
 
-fn read(sample: &Sample<'_>) -> (Tags, Scope) {
-    let explicit = context_tags(sample.tags);
-    (explicit.tags, explicit.scope)
+fn read(sample: &Sample<'_>, kubelet: Option<&Kubelet>) -> (Tags, Scope) {
+    let Explicit { tags, scope } = context_tags(sample.tags);
+    let tags = match kubelet {
+        Some(kubelet) => kubelet.extend(tags, &Claim::parse(sample.origin).or_tags(sample.tags)),
+        None => tags,
+    };
+    (tags, scope)
 }
 
 /// Keeps an event or a service check, or says why not.
-fn take_notice(item: Item<'_>, extend_tags: &[String], notices: &mut Notices) -> Result<Skipped, &'static str> {
+fn take_notice(
+    item: Item<'_>,
+    extend_tags: &[String],
+    kubelet: Option<&Kubelet>,
+    peer: Option<&Peer>,
+    notices: &mut Notices,
+) -> Result<Skipped, &'static str> {
     let refused = |refused: Refused| refused.reason();
+    let extend = |tags: Tags, fields: &[u8]| match kubelet {
+        Some(kubelet) => kubelet.extend(tags, &Claim::of_fields(fields, peer.map_or(&[], |peer| peer.or(&[])))),
+        None => tags,
+    };
     let (kept, skipped) = match item {
         Item::Event(text) => {
             let (mut event, skipped) = event::parse(text).map_err(refused)?;
-            event.tags = event.tags.extended_unique(extend_tags);
+            let extended = extend(event.tags.clone(), event::fields(text));
+            event.tags = Tags::unique(extended.iter().chain(event.tags.iter())).extended_unique(extend_tags);
             (notices.event(event), skipped)
         }
         Item::ServiceCheck(text) => {
             let (mut check, skipped) = service_check::parse(text).map_err(refused)?;
-            check.tags = check.tags.extended(extend_tags);
+            check.tags = extend(check.tags, service_check::fields(text)).extended(extend_tags);
             (notices.check(check), skipped)
         }
         Item::Sample(_) => unreachable!("samples go into the table"),

@@ -46,6 +46,11 @@ impl Origin {
         self.0
     }
 
+    /// The container's id, where `/proc` showed one.
+    pub(crate) fn container(self) -> Option<String> {
+        self.name().filter(|name| !name.starts_with("pid:"))
+    }
+
     /// The container's id, or `pid:` and the process id. `None` for one that is unknown or has been forgotten.
     pub fn name(self) -> Option<String> {
         lock().name(self).map(ToOwned::to_owned)
@@ -117,7 +122,7 @@ fn origin(slot: usize) -> Origin {
 }
 
 /// The last run of 64 hexadecimal digits in a cgroup path: containerd, CRI-O, Docker and Podman write a container's id so.
-fn container(cgroups: &str) -> Option<String> {
+pub(crate) fn container(cgroups: &str) -> Option<String> {
     let mut words = cgroups.split(|letter: char| !matches!(letter, '0'..='9' | 'a'..='f'));
     words.rfind(|word| word.len() == 64).map(ToOwned::to_owned)
 }
