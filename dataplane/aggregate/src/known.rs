@@ -87,17 +87,18 @@ impl Known {
         Some((&mut self.slots[at], named))
     }
 
-    /// Makes a spelling known that is not.
-    pub(crate) fn insert(&mut self, fingerprint: Fingerprint, seen: u32, cell: u32, named: Arc<Named>) {
+    /// Makes a spelling known, or known as something else; what it was charged for as that, else 0.
+    pub(crate) fn insert(&mut self, fingerprint: Fingerprint, seen: u32, cell: u32, named: Arc<Named>) -> usize {
         // Up to 13/16: probes stay short, and memory is half of what they would need to be shortest.
         if (self.used + 1) * 16 > self.slots.len() * 13 {
             self.grow();
         }
         let at = self.place(fingerprint).expect("the table has just been given room");
-        debug_assert!(self.slots[at].named.is_none(), "only unknown spellings are inserted");
         self.marks[at] = mark(fingerprint);
-        self.slots[at] = Slot { low: fingerprint.low, seen, cell, named: Some(named) };
-        self.used += 1;
+        let before =
+            std::mem::replace(&mut self.slots[at], Slot { low: fingerprint.low, seen, cell, named: Some(named) });
+        self.used += usize::from(before.named.is_none());
+        before.names_bytes()
     }
 
     /// Spellings known.
@@ -134,11 +135,6 @@ impl Known {
                 self.hand += 1;
             }
         }
-    }
-
-    /// Forgets every spelling.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
     }
 
     /// Where a spelling is, or the free slot where it would be. `None` only before the first insertion.

@@ -41,6 +41,8 @@ pub struct Table {
     cells: Cells,
     /// The interval under way.
     interval: u32,
+    /// The first interval whose contexts were formed by the rules of now.
+    formed_since: u32,
     /// When the next batch's samples come, in an order that goes on from batch to batch.
     order: u32,
     /// Contexts of it that the budget has counted.
@@ -111,6 +113,7 @@ impl Table {
             budget,
             known: Known::default(),
             interval: 1,
+            formed_since: 1,
             order: 0,
             counted: 0,
             by_origin: BTreeMap::new(),
@@ -176,11 +179,12 @@ impl Table {
         std::mem::replace(&mut self.cells, next)
     }
 
-    /// Forms contexts by other rules from now on. What was formed in this interval stays.
+    /// Forms contexts by other rules from now on, or anew by the same, each when its spelling comes next: this takes no
+    /// time to speak of, however many are known. What was formed in this interval stays.
     pub fn follow(&mut self, rules: Arc<Rules>) {
         self.rules = rules;
-        self.budget.give_back_bytes(self.known.names_bytes());
-        self.known.clear();
+        self.interval += 1;
+        self.formed_since = self.interval;
     }
 
     /// Spellings remembered.
@@ -248,7 +252,9 @@ impl Table {
         }
         let of_origin = self.by_origin.get(&reading.origin).copied().unwrap_or_default();
         let cell_bytes = cell_bytes(sample.kind);
-        if let Some((slot, named)) = self.known.find(fingerprint) {
+        if let Some((slot, named)) = self.known.find(fingerprint)
+            && slot.seen >= self.formed_since
+        {
             if slot.seen == self.interval {
                 return Place::Cell(slot.cell);
             }
@@ -267,7 +273,8 @@ impl Table {
         let relative = self.rules.relative(&context.name, sample.kind);
         let named = Arc::new(Named::new(&self.seed, context, relative));
         let cell = self.cells.open(Arc::clone(&named), sample.kind);
-        self.known.insert(fingerprint, self.interval, cell, named);
+        let before = self.known.insert(fingerprint, self.interval, cell, named);
+        self.budget.give_back_bytes(before);
         self.opened(reading.origin, cell_bytes);
         Place::Cell(cell)
     }

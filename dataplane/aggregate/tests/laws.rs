@@ -156,6 +156,7 @@ proptest! {
         limits in (1_usize..60, 0_usize..20, 20_000_usize..200_000)
             .prop_map(|(contexts, contexts_per_origin, bytes)| Limits { contexts, contexts_per_origin, bytes }),
         origins in 1_u32..4,
+        following in 1_usize..90,
     ) {
         let (mut table, budget) = table(limits);
         let (mut total, mut published, mut folded) = (0_u64, 0.0, 0);
@@ -178,6 +179,9 @@ proptest! {
             }
             prop_assert!(budget.contexts() <= limits.contexts);
             prop_assert!(budget.bytes() <= limits.bytes, "{} of {}", budget.bytes(), limits.bytes);
+            if index % following == following - 1 {
+                table.follow(Arc::new(Rules { idle_intervals: 1, ..Rules::default() }));
+            }
             if index % 50 == 49 {
                 published += count(&flush_cells(table.take(), false));
             }
@@ -230,6 +234,40 @@ fn a_spelling_is_remembered_for_the_idle_intervals_and_then_forgotten() {
     }
     assert_eq!(table.spellings(), 1, "two idle intervals are over");
     assert!(budget.bytes() > 0);
+}
+
+#[test]
+fn who_follows_other_rules_forms_each_context_anew_when_it_comes_next() {
+    let (mut table, budget) = table(Limits::default());
+    let emit = |table: &mut Table, name: &str, tags: &'static str| {
+        let sample = Sample { name: name.as_bytes(), value: Value::Number(1.0), ..Sample::NONE };
+        table.insert(&[sample], NOW_S, 0, |_: &Sample<'_>| (Tags::new([tags]), Scope::Mixed));
+    };
+    let tags = |table: &mut Table| -> Vec<String> {
+        let points = flush_cells(table.take(), false).points;
+        let mut tags: Vec<_> = points.iter().map(|point| format!("{}={}", point.tags.joined(), point.value)).collect();
+        tags.sort();
+        tags
+    };
+    emit(&mut table, "a", "pod:unknown");
+    emit(&mut table, "gone", "pod:unknown");
+    table.take();
+    let rules = Arc::new(Rules { idle_intervals: 1, ..Rules::default() });
+    emit(&mut table, "a", "pod:never asked, as the spelling is known");
+    table.follow(Arc::clone(&rules));
+    let bytes = budget.bytes();
+    emit(&mut table, "a", "pod:web-0");
+    emit(&mut table, "a", "pod:never asked, as the spelling is known");
+    assert_eq!(tags(&mut table), ["pod:unknown=1", "pod:web-0=2"], "what was formed in this interval stays");
+    table.follow(rules);
+    emit(&mut table, "a", "pod:unknown");
+    assert_eq!(tags(&mut table), ["pod:unknown=1"]);
+    for _ in 0..4 {
+        table.take();
+        (0..8).for_each(|_| emit(&mut table, "b", ""));
+    }
+    assert_eq!(table.spellings(), 1, "what never came again is swept out");
+    assert!(budget.bytes() < bytes, "and so is what it cost");
 }
 
 #[test]

@@ -178,11 +178,8 @@ impl Open<'_> {
                 samples.parsed += 1;
                 match item {
                     Ok(Item::Sample(sample)) => {
-                        let mut sample: Sample<'_> = sample;
-                        if let Some(peer) = peer {
-                            sample.origin = peer.or(sample.origin);
-                        }
                         if filled == BATCH {
+                            sent_by(peer, &mut batch);
                             inserted.add(table.insert(&batch, *now_s, origin.number(), read));
                             filled = 0;
                         }
@@ -201,6 +198,7 @@ impl Open<'_> {
             });
             samples.skipped_sections += u64::from(skipped.0);
         }
+        sent_by(peer, &mut batch[..filled]);
         inserted.add(table.insert(&batch[..filled], *now_s, origin.number(), read));
         samples.aggregated += inserted.aggregated;
         samples.folded += inserted.folded;
@@ -227,6 +225,13 @@ fn read(sample: &Sample<'_>, kubelet: Option<&Kubelet>) -> (Tags, Scope) {
         None => tags,
     };
     (tags, scope)
+}
+
+/// Samples that do not say who sends them say what the socket told.
+fn sent_by<'a>(peer: Option<&'a Peer>, batch: &mut [Sample<'a>]) {
+    if let Some(peer) = peer {
+        batch.iter_mut().for_each(|sample| sample.origin = peer.or(sample.origin));
+    }
 }
 
 /// Keeps an event or a service check, or says why not.
