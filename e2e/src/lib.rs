@@ -1,8 +1,8 @@
 //! Cluster tests: what users see, on a real Kubernetes, through kubectl.
 //!
 //! `cargo xtask test` starts a cluster, installs the operator from its chart and runs these tests inside the cluster's
-//! network namespace. They need `kubectl` on the path and the images named by `VENEUR_SAMPLE_IMAGE` and
-//! `VENEUR_INTAKE_IMAGE`; against another cluster, set these and `KUBECONFIG` by hand.
+//! network namespace. They need `kubectl` on the path and the images named by `VENEUR_IMAGE`, `VENEUR_SAMPLE_IMAGE`
+//! and `VENEUR_INTAKE_IMAGE`; against another cluster, set these and `KUBECONFIG` by hand.
 
 #![expect(clippy::panic, reason = "these are the helpers of tests: what is not as it should be ends one")]
 

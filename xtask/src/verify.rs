@@ -148,6 +148,7 @@ fn cluster_tests(cluster: &Cluster, images: &Images) -> Result<()> {
         .args(["test", "--package", "veneur-e2e", "--locked", "--offline", "--no-fail-fast", "--", "--nocapture"])
         .env("PATH", path)
         .env("KUBECONFIG", cluster.kubeconfig())
+        .env("VENEUR_IMAGE", &images.veneur.reference)
         .env("VENEUR_SAMPLE_IMAGE", &images.sample.reference)
         .env("VENEUR_INTAKE_IMAGE", &images.intake.reference)
         .current_dir(workspace());

@@ -1,6 +1,6 @@
 //! Laws of configuration.
 
-use veneur_config::{ConfigError, Datadog, Proxy, Server, Sink, SinkKind, parse, to_yaml};
+use veneur_config::{ConfigError, Datadog, Proxy, Server, Sink, SinkKind, parse, read, to_yaml};
 
 #[test]
 fn the_default_validates_and_parses_back_to_itself() {
@@ -77,4 +77,35 @@ fn unknown_keys_are_named_and_do_no_harm() {
 fn secrets_do_not_reach_debug_output() {
     let sink = Datadog { api_key: "hunter2".into(), ..Datadog::default() };
     assert!(!format!("{sink:?}").contains("hunter2"));
+}
+
+#[test]
+fn node_mode_is_off_until_a_kubelet_is_named_and_every_wrong_key_of_it_is_told() {
+    assert!(!Server::default().node.is_on());
+    let parsed = read::<Server>("variables", "", &|name| {
+        (name == "VENEUR_NODE_KUBELETURL").then(|| "https://10.0.0.7:10250".to_owned())
+    });
+    assert!(parsed.expect("a variable is enough").config.node.is_on());
+
+    let text = "node: {kubelet_url: 'https://:10250/pods', kubelet_certificate_authority: '', refresh: 10ms, \
+                labels_as_tags: [team, app.kubernetes.io/name=app, a=b=c, =x], cardinality: all}";
+    let error = parse::<Server>("veneur.yaml", text).expect_err("six are wrong");
+    let ConfigError::Invalid(problems) = &error else { panic!("{error}") };
+    let mut keys: Vec<&str> = problems.iter().map(|invalid| invalid.key.as_str()).collect();
+    keys.sort_unstable();
+    assert_eq!(
+        keys,
+        [
+            "node.cardinality",
+            "node.kubelet_certificate_authority",
+            "node.kubelet_url",
+            "node.labels_as_tags[2]",
+            "node.labels_as_tags[3]",
+            "node.refresh"
+        ]
+    );
+    let lone =
+        "node: {kubelet_url: 'https://[fd00::7]:10250/', kubelet_insecure: true, kubelet_certificate_authority: ''}";
+    let node = parse::<Server>("veneur.yaml", lone).expect("nobody's certificate is checked").config.node;
+    assert_eq!(node.labels().count(), 0);
 }

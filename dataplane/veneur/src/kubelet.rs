@@ -23,7 +23,10 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     time::{Duration, Instant},
 };
@@ -153,7 +156,7 @@ impl Kubelet {
 
     /// Counts up when contexts that were formed before would be formed otherwise now.
     pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Relaxed)
+        self.generation.load(Acquire)
     }
 
     /// Asks the kubelet, at once and whenever somebody is not known, until `stop`.
@@ -196,7 +199,7 @@ impl Kubelet {
         let named = self.unknown().settle(|key| directory.knows(key), Instant::now(), self.refresh);
         // Whom there was no room to ask for may be among the new.
         if named.any || changed.tags || (changed.more && named.turned_away) {
-            self.generation.fetch_add(1, Relaxed);
+            self.generation.fetch_add(1, Release);
         }
         Ok(())
     }
