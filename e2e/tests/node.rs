@@ -65,6 +65,7 @@ fn each_sample_bears_the_tags_of_its_pod_as_far_as_it_asks_for_them() {
         let known = kubectl(&of).expect("the pod is there");
         assert_eq!(known.trim(), format!("containerd://{id}"), "{tags:?}");
     }
+    published(&namespace, "node.none", &[]);
     for point in points(&namespace).iter().filter(|point| point.metric == "node.none") {
         assert_eq!(point.tags, Vec::<String>::new(), "who asks for none gets none");
     }

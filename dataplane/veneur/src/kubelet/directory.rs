@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(changed, Changed { tags: true, more: false });
 
         let (without, changed) = Directory::new(&[], &[], None, &first, start + GONE / 2);
-        assert_eq!((changed, without.containers()), (Changed::default(), 3));
+        assert_eq!((changed, without.containers()), (Changed::default(), 4));
         let (later, _) = Directory::new(&[], &[], None, &without, start + GONE);
         assert_eq!((later.containers(), later.pods()), (0, 0));
     }

@@ -128,7 +128,10 @@ fn split_image(image: &str) -> (&str, &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
+    use veneur_metric::Tags;
+
+    use super::{super::pods, *};
 
     #[test]
     fn an_image_is_a_name_and_a_tag() {
@@ -157,6 +160,38 @@ mod tests {
             ("kube_cronjob:import".into(), "kube_job:import-29012345".into())
         );
         assert_eq!(low("Workflow", "x", None), only(""));
+    }
+
+    proptest! {
+        #[test]
+        fn a_higher_cardinality_has_more_tags_and_each_is_one_whatever_a_pod_is_called(
+            texts in prop::collection::vec("\\PC{0,12}|[,|\n:]{0,3}", 7),
+            kind in prop::sample::select(vec!["ReplicaSet", "Job", "StatefulSet", "DaemonSet", "Other"]),
+        ) {
+            let [name, namespace, owner, label, container, image, id] = &texts[..] else { unreachable!("seven") };
+            let answer = serde_json::json!({"items": [{
+                "metadata": {
+                    "name": name, "namespace": namespace, "labels": {"team": label},
+                    "ownerReferences": [{"kind": kind, "name": owner}],
+                },
+                "spec": {"containers": [{"name": container, "image": image}]},
+            }]});
+            let pods = pods::parse(answer.to_string().as_bytes()).expect("a list");
+            let labels = [("team".to_owned(), "team".to_owned())];
+            let of_pod = Sender::of_pod(&pods[0], &labels);
+            let container = pods[0].containers().next().expect("one");
+            let sender = of_pod.clone().container(&pods[0], container, Some(id));
+            let tags = |sender: &Sender, cardinality| sender.up_to(cardinality).map(str::to_owned).collect::<Vec<_>>();
+            let [none, low, orchestrator, high] =
+                [Cardinality::None, Cardinality::Low, Cardinality::Orchestrator, Cardinality::High]
+                    .map(|cardinality| tags(&sender, cardinality));
+            prop_assert!(none.is_empty());
+            prop_assert!(orchestrator.starts_with(&low) && high.starts_with(&orchestrator));
+            prop_assert!(tags(&of_pod, Cardinality::High).iter().all(|tag| high.contains(tag)));
+            let joined = Tags::new(high.iter().map(String::as_str));
+            prop_assert_eq!(joined.iter().count(), high.len(), "{:?}", high);
+            prop_assert!(high.iter().all(|tag| tag.contains(':') && !tag.contains(['|', '\n'])));
+        }
     }
 
     #[test]
