@@ -106,7 +106,7 @@ pub struct Counts {
 }
 
 impl Kubelet {
-    /// As configured; `None` where there is no node mode. Nothing is asked before [`run`](Self::run).
+    /// As configured; `None` where there is no node mode. Nothing is asked before it runs.
     pub fn new(node: &Node) -> Option<Arc<Self>> {
         node.is_on().then(|| {
             Arc::new(Self {
