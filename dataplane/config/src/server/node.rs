@@ -29,7 +29,7 @@ section! {
         /// node's address then gets the token.
         fixed kubelet_insecure: bool = false,
         /// File with the token that the kubelet is shown, read anew for each request; its account must be allowed to
-        /// `get` `nodes/pods` (Kubernetes 1.33 and later) or `nodes/proxy`. Empty: none.
+        /// `get` `nodes/pods` (Kubernetes 1.33 and later) or `nodes/proxy`. Empty: none, as over `http://`.
         fixed token_file: String = service_account!("token"),
         /// Shortest time between two requests. There is one when an unknown pod has sent, and one a minute.
         fixed refresh: Every = Every::seconds(5),
