@@ -31,7 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use veneur_config::{Node, TagCardinality};
 use veneur_dogstatsd::{Cardinality, Claim};
@@ -106,28 +106,40 @@ pub struct Counts {
 }
 
 impl Kubelet {
-    /// As configured; `None` where there is no node mode. Nothing is asked before it runs.
-    pub fn new(node: &Node) -> Option<Arc<Self>> {
-        node.is_on().then(|| {
-            Arc::new(Self {
-                client: Client::new(node),
-                refresh: node.refresh.0,
-                cardinality: match node.cardinality {
-                    TagCardinality::None => Cardinality::None,
-                    TagCardinality::Low => Cardinality::Low,
-                    TagCardinality::Orchestrator => Cardinality::Orchestrator,
-                    TagCardinality::High => Cardinality::High,
-                },
-                labels: node.labels().map(|(label, tag)| (label.to_owned(), tag.to_owned())).collect(),
-                cgroup_root: cgroups::root(&node.cgroup_root),
-                directory: RwLock::default(),
-                unknown: Mutex::default(),
-                asked: Notify::new(),
-                generation: AtomicU64::new(0),
-                contexts: Contexts::default(),
-                exchanges: Mutex::default(),
-            })
-        })
+    /// As configured, asking in `tasks` until `stop`; `None` where there is no node mode.
+    pub(crate) fn start(
+        node: &Node,
+        stop: &CancellationToken,
+        tasks: &mut JoinSet<anyhow::Result<()>>,
+    ) -> Option<Arc<Self>> {
+        let kubelet = node.is_on().then(|| Arc::new(Self::new(node)))?;
+        let (asking, stop) = (Arc::clone(&kubelet), stop.clone());
+        tasks.spawn(async move {
+            stop.run_until_cancelled(asking.keep_asking()).await;
+            Ok(())
+        });
+        Some(kubelet)
+    }
+
+    fn new(node: &Node) -> Self {
+        Self {
+            client: Client::new(node),
+            refresh: node.refresh.0,
+            cardinality: match node.cardinality {
+                TagCardinality::None => Cardinality::None,
+                TagCardinality::Low => Cardinality::Low,
+                TagCardinality::Orchestrator => Cardinality::Orchestrator,
+                TagCardinality::High => Cardinality::High,
+            },
+            labels: node.labels().map(|(label, tag)| (label.to_owned(), tag.to_owned())).collect(),
+            cgroup_root: cgroups::root(&node.cgroup_root),
+            directory: RwLock::default(),
+            unknown: Mutex::default(),
+            asked: Notify::new(),
+            generation: AtomicU64::new(0),
+            contexts: Contexts::default(),
+            exchanges: Mutex::default(),
+        }
     }
 
     /// The tags of a context: `tags` as the client gave them, and those of whom it claims to be. Never waits.
@@ -159,11 +171,7 @@ impl Kubelet {
         self.generation.load(Acquire)
     }
 
-    /// Asks the kubelet, at once and whenever somebody is not known, until `stop`.
-    pub(crate) async fn run(&self, stop: CancellationToken) {
-        stop.run_until_cancelled(self.keep_asking()).await;
-    }
-
+    /// Asks the kubelet at once, and then whenever somebody is not known.
     async fn keep_asking(&self) {
         loop {
             let begun = Instant::now();

@@ -99,21 +99,14 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
     let output =
         Arc::new(Output::new(config.hostname.clone(), lane, config.forward_points, sinks, Arc::clone(&account)));
 
+    let (flushing, importing, serving) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
     let budget = Arc::new(Budget::new(settings::limits(config)));
-    let kubelet = Kubelet::new(&config.node);
+    let kubelet = Kubelet::start(&config.node, &serving, &mut tasks);
     let shared = Shared::new(settings::rules(config), Arc::clone(&budget), kubelet.clone());
     let listeners = Arc::new(listen::start(listening, &shared, &mut tasks)?);
     let intervals = Intervals::new(shared.seed, clock::now_ms(), interval, lateness, aligned);
     let open = Arc::new(Mutex::new(Open { intervals, closed: false }));
-    let (flushing, importing, serving) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-    if let Some(kubelet) = kubelet.clone() {
-        let stop = serving.clone();
-        tasks.spawn(async move {
-            kubelet.run(stop).await;
-            Ok(())
-        });
-    }
 
     let mut grpc = None;
     let mut import = JoinSet::new();
