@@ -44,6 +44,12 @@ impl Named {
 }
 
 impl Seed {
+    /// A hash of a name alone.
+    pub(crate) fn hash_name(&self, name: &str) -> u64 {
+        let Self(keys) = self;
+        piece([keys[4], keys[0]], [keys[2], keys[5]], name.as_bytes())[0]
+    }
+
     /// A hash of the whole context.
     pub(crate) fn hash(&self, context: &Context) -> u64 {
         let Self(keys) = self;

@@ -21,6 +21,7 @@ mod interval;
 mod intervals;
 mod known;
 mod lists;
+mod names;
 mod notices;
 mod publish;
 mod rules;

@@ -15,6 +15,7 @@ use crate::{
     fingerprint::{Fingerprint, Named, Seed},
     known::{Known, SLOT_BYTES},
     lists::Lists,
+    names::Names,
 };
 
 /// Samples inserted at once: enough that memory answers many questions at a time, few enough to stay in the first cache.
@@ -38,6 +39,7 @@ pub struct Table {
     rules: Arc<Rules>,
     budget: Arc<Budget>,
     known: Known,
+    names: Names,
     cells: Cells,
     /// The interval under way.
     interval: u32,
@@ -112,6 +114,7 @@ impl Table {
             cells: Cells::new(Arc::clone(&budget)),
             budget,
             known: Known::default(),
+            names: Names::new(seed),
             interval: 1,
             formed_since: 1,
             order: 0,
@@ -266,10 +269,11 @@ impl Table {
             self.opened(reading.origin, cell_bytes);
             return Place::Cell(cell);
         }
-        let context = self.context(sample, reading);
+        let mut context = self.context(sample, reading);
         if !self.budget.take_context(of_origin, cell_bytes + names_bytes(&context)) {
             return Place::Overflow(self.overflow_cell(sample, inserted));
         }
+        context.name = self.names.one(context.name);
         let relative = self.rules.relative(&context.name, sample.kind);
         let named = Arc::new(Named::new(&self.seed, context, relative));
         let cell = self.cells.open(Arc::clone(&named), sample.kind);

@@ -15,6 +15,7 @@ use veneur_aggregate::{Interval, Publishing, Top};
 use veneur_metric::{Point, Stamp, Tags};
 
 use crate::{
+    aside::Aside,
     clock,
     import::{Shared, lock},
     kubelet::Kubelet,
@@ -72,8 +73,8 @@ fn show_top<S: serde::Serializer>(top: &Top, serializer: S) -> Result<S::Ok, S::
 }
 
 impl Flusher {
-    /// Runs until `stop`; a flush that has begun is ended first.
-    pub(crate) async fn run(&self, stop: &CancellationToken) {
+    /// Runs until `stop`; a flush that has begun is ended first. What takes long is done `aside`.
+    pub(crate) async fn run(self: &Arc<Self>, aside: &Aside, stop: &CancellationToken) {
         let mut boundary = Stamp::under_way(clock::now_ms(), self.interval);
         let mut formed_by = self.generation();
         loop {
@@ -100,7 +101,8 @@ impl Flusher {
             loop {
                 let due = lock(&self.open).intervals.due(clock::now_ms());
                 let Some((stamp, table)) = due else { break };
-                self.publish(stamp, stamp.timestamp(), table);
+                let flusher = Arc::clone(self);
+                aside.run(move || flusher.publish(stamp, stamp.timestamp(), table)).await;
                 self.published_ms.send_replace(stamp.boundary_ms);
             }
             self.observer.send().await;

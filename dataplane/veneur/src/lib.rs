@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod admin;
+mod aside;
 pub mod cli;
 pub mod clock;
 #[expect(

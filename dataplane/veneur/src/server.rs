@@ -25,6 +25,7 @@ use veneur_sinks::{BlackholeSink, DatadogSettings, DatadogSink, DebugSink, Deliv
 use crate::{
     account::IngestAccount,
     admin::{self, Admin, Form, View},
+    aside::Aside,
     clock,
     flush::{Flusher, LastFlush},
     import::{Merger, Open, lock},
@@ -138,7 +139,8 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
     let mut flush = JoinSet::new();
     flush.spawn({
         let (flusher, stop) = (Arc::clone(&flusher), flushing.clone());
-        async move { flusher.run(&stop).await }
+        let aside = Aside::start("veneur-flush").context("cannot start the thread of flushes")?;
+        async move { flusher.run(&aside, &stop).await }
     });
 
     let watchdog = match config.flush_watchdog_missed_flushes {

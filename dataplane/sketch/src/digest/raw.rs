@@ -25,6 +25,9 @@ impl Unit {
     }
 }
 
+/// Below this, growing takes no time to speak of.
+const STAGGERED_FROM: usize = 256;
+
 /// Values in any order, in memory that grows by doubling. All weigh the same: 1 where nothing is sampled, and where
 /// something is, mostly by one rate.
 #[derive(Debug, Clone)]
@@ -69,10 +72,11 @@ impl Raw {
     /// [`takes`](Self::takes).
     pub(super) fn extend<'a>(&mut self, values: &'a [Unit], weight: f64, limit: usize) -> &'a [Unit] {
         self.weight = weight;
+        let limit = self.limit(limit);
         let (fitting, others) = values.split_at(values.len().min(limit.saturating_sub(self.units.len())));
         let mut capacity = self.units.capacity();
         while capacity < self.units.len() + fitting.len() {
-            capacity = next_capacity(capacity, limit);
+            capacity = self.next_capacity(capacity, limit);
         }
         self.units.reserve_exact(capacity - self.units.len());
         self.units.extend_from_slice(fitting);
@@ -115,7 +119,28 @@ impl Raw {
         if self.units.len() < self.units.capacity() {
             return 0;
         }
-        (next_capacity(self.units.capacity(), limit) - self.units.capacity()) * size_of::<Unit>()
+        let capacity = self.units.capacity();
+        self.next_capacity(capacity, self.limit(limit)).saturating_sub(capacity) * size_of::<Unit>()
+    }
+
+    /// How many values are kept before they are folded, of at most `most`.
+    pub(super) fn limit(&self, most: usize) -> usize {
+        most - self.share_of(most)
+    }
+
+    /// Doubling, but never past what is used.
+    fn next_capacity(&self, capacity: usize, limit: usize) -> usize {
+        let doubled = next_capacity(capacity, limit.max(4));
+        if doubled < STAGGERED_FROM || doubled == limit { doubled } else { doubled - self.share_of(doubled) }
+    }
+
+    /// Up to an eighth, by the first value: the digests of an application's timers are fed in step, and must neither grow
+    /// nor fold all at once.
+    fn share_of(&self, most: usize) -> usize {
+        // The upper half of a product with 2^64 / φ (Knuth, volume 3, 6.4).
+        let scattered = |unit: &Unit| unit.0.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+        let part = self.units.first().map_or(0, scattered);
+        usize::try_from(part).map_or(0, |part| (most / 8 * part) >> 16)
     }
 
     #[expect(clippy::float_cmp, reason = "only the very same weight need not be kept beside each value")]
