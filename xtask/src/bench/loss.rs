@@ -57,7 +57,7 @@ pub(super) fn report(title: &str, rate: u64, sent: Sent, dropped: u64) {
 }
 
 /// Sends to a fresh receiver; what was sent, and what the kernel dropped of it.
-pub(super) fn deliver(kind: Kind, programs: &Programs, load: Load) -> Result<(Sent, u64)> {
+fn deliver(kind: Kind, programs: &Programs, load: Load) -> Result<(Sent, u64)> {
     let receiver = Receiver::start(kind, programs, Place::default())?;
     let sent = load.send(programs, receiver.port)?;
     let dropped = receiver.drained()?;
