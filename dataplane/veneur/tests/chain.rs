@@ -135,6 +135,8 @@ async fn the_chain_counts_every_sample_once_and_closes_every_ledger() {
             lines += 9;
             values.push(f64::from(u32::try_from(n).expect("small")));
         }
+        emit(local.dogstatsd[0], "_e{6,4}:deploy|v1.2|t:warning|#by:ada\n_sc|db|2|#shard:1|m:gone");
+        lines += 2;
     }
     let read = |locals: &[server::Running]| locals.iter().map(server::Running::samples_parsed).sum::<u64>();
     until("every datagram is read", || (read(&chain.locals) == lines).then_some(())).await;
@@ -146,7 +148,7 @@ async fn the_chain_counts_every_sample_once_and_closes_every_ledger() {
         assert_eq!(status["ledgers"]["datagrams"]["kernel_dropped"], 0);
         assert_eq!(status["ledgers"]["samples"]["refused"]["missing_pipe"], 40, "{status:#}");
         assert_eq!(status["ledgers"]["samples"]["refused"]["bad_number"], 40, "{status:#}");
-        assert_eq!(status["ledgers"]["samples"]["aggregated"], 40 * 7);
+        assert_eq!(status["ledgers"]["samples"]["aggregated"], 40 * 7 + 2);
         assert_eq!(status["unaccounted"], 0);
     }
     for local in chain.locals {
@@ -173,6 +175,7 @@ async fn the_chain_counts_every_sample_once_and_closes_every_ledger() {
     let hosts: BTreeSet<_> =
         received.iter().filter(|point| point.metric == "own.requests").map(|point| point.host.as_deref()).collect();
     assert_eq!(hosts, [Some("pod-0"), Some("pod-1"), Some("pod-2")].into());
+    each_pods_event_and_check_arrive_with_its_name(&chain.intake);
     let by_pod = received.iter().filter(|point| point.metric.ends_with("percentile") && point.host.is_some());
     assert_eq!(by_pod.count(), 0, "no pod publishes a percentile");
 
@@ -188,6 +191,27 @@ async fn the_chain_counts_every_sample_once_and_closes_every_ledger() {
     // The set spans at most two intervals, each with its own estimate of at most 50 members.
     let users = received.iter().filter(|point| point.metric == "users").map(|point| point.value).fold(0.0, f64::max);
     assert!((17.0..=50.0).contains(&users), "{users}");
+}
+
+fn each_pods_event_and_check_arrive_with_its_name(intake: &Intake) {
+    let pods = BTreeSet::from(["pod-0", "pod-1", "pod-2"]);
+    let events = intake.events();
+    assert_eq!(events.len(), 3, "{events:#?}");
+    assert_eq!(events.iter().filter_map(|event| event.event.host.as_deref()).collect::<BTreeSet<_>>(), pods);
+    for event in &events {
+        let event = &event.event;
+        assert_eq!(
+            (event.msg_title.as_str(), event.msg_text.as_str(), &*event.tags),
+            ("deploy", "v1.2", &["by:ada".to_owned()][..])
+        );
+    }
+    let checks = intake.checks();
+    assert_eq!(checks.len(), 3, "{checks:#?}");
+    assert_eq!(checks.iter().map(|check| check.run.host_name.as_str()).collect::<BTreeSet<_>>(), pods);
+    for check in &checks {
+        let run = &check.run;
+        assert_eq!((run.check.as_str(), run.status, run.message.as_deref()), ("db", 2, Some("gone")));
+    }
 }
 
 fn assert_exact(received: &[Received], metric: &str, expected: f64) {
