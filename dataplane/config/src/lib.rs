@@ -29,7 +29,7 @@ pub use every::Every;
 pub use key::{Key, Shape};
 pub use listen::{Family, Listen, UnixName};
 pub use live::{Reload, changes, followed};
-pub use parse::{ConfigError, Invalid, Note, Parsed, Unknown, Weight, parse, read, to_yaml};
+pub use parse::{ConfigError, Invalid, Note, Parsed, Unknown, Weight, parse, read, read_strictly, to_yaml};
 pub use proxy::{Endpoints, Proxy, ProxyHttp};
 pub use role::Role;
 pub use scopes::{KindName, NameMatch, ScopeName, ScopeRule};

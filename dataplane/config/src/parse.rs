@@ -51,6 +51,16 @@ impl std::fmt::Display for Note {
     }
 }
 
+impl Unknown {
+    fn refused(&self) -> Invalid {
+        let problem = match &self.nearest {
+            Some(nearest) => format!("is not a key: did you mean {nearest}?"),
+            None => "is not a key: remove it".to_owned(),
+        };
+        Invalid::new(self.key.clone(), problem)
+    }
+}
+
 impl std::fmt::Display for Unknown {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.nearest {
@@ -107,25 +117,6 @@ fn lines(problems: &[Invalid]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-impl<T> Parsed<T> {
-    /// Refuses unknown keys, as `-validate-config-strict` does.
-    pub fn strict(self, origin: &str) -> Result<Self, ConfigError> {
-        if self.unknown.is_empty() {
-            return Ok(self);
-        }
-        let problem = |unknown: &Unknown| match &unknown.nearest {
-            Some(nearest) => format!("is not a key: did you mean {nearest}?"),
-            None => "is not a key: remove it".to_owned(),
-        };
-        let problems = self.unknown.iter().map(|unknown| Invalid {
-            origin: origin.to_owned(),
-            key: unknown.key.clone(),
-            problem: problem(unknown),
-        });
-        Err(ConfigError::Invalid(problems.collect()))
-    }
-}
-
 /// Parses and validates `text` alone; `origin` names it in errors. An empty text is the default configuration.
 pub fn parse<T: Role>(origin: &str, text: &str) -> Result<Parsed<T>, ConfigError> {
     read(origin, text, &|_| None)
@@ -133,6 +124,15 @@ pub fn parse<T: Role>(origin: &str, text: &str) -> Result<Parsed<T>, ConfigError
 
 /// Parses `text`, puts what variables say over it, and validates the whole.
 pub fn read<T: Role>(origin: &str, text: &str, variable: Variable<'_>) -> Result<Parsed<T>, ConfigError> {
+    judge(origin, text, variable, false)
+}
+
+/// The same, and refuses keys that nothing reads beside all else, as `-validate-config-strict` does.
+pub fn read_strictly<T: Role>(origin: &str, text: &str, variable: Variable<'_>) -> Result<Parsed<T>, ConfigError> {
+    judge(origin, text, variable, true)
+}
+
+fn judge<T: Role>(origin: &str, text: &str, variable: Variable<'_>, strict: bool) -> Result<Parsed<T>, ConfigError> {
     let mut tree = tree(origin, text)?;
     let mut report = Report::default();
     let origins = variables::apply::<T>(&mut tree, variable, &mut report);
@@ -140,6 +140,9 @@ pub fn read<T: Role>(origin: &str, text: &str, variable: Variable<'_>) -> Result
     let config = T::read_map(tree, "", &mut report);
     let Report { mut problems, unknown, mut notes } = report;
     problems.extend(config.problems());
+    if strict {
+        problems.extend(unknown.iter().map(Unknown::refused));
+    }
     notes.extend(config.remarks());
     if problems.is_empty() {
         for note in &mut notes {

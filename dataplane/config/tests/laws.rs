@@ -1,6 +1,6 @@
 //! Laws of configuration.
 
-use veneur_config::{ConfigError, Datadog, Proxy, Server, Sink, SinkKind, parse, read, to_yaml};
+use veneur_config::{ConfigError, Datadog, Proxy, Server, Sink, SinkKind, parse, read, read_strictly, to_yaml};
 
 #[test]
 fn the_default_validates_and_parses_back_to_itself() {
@@ -77,6 +77,20 @@ fn unknown_keys_are_named_and_do_no_harm() {
 fn secrets_do_not_reach_debug_output() {
     let sink = Datadog { api_key: "hunter2".into(), ..Datadog::default() };
     assert!(!format!("{sink:?}").contains("hunter2"));
+}
+
+#[test]
+fn strictly_read_unknown_keys_are_told_beside_wrong_values() {
+    let text = "num_readers: 0\nintervall: 10s";
+    let error = read_strictly::<Server>("veneur.yaml", text, &|_| None).expect_err("one is wrong, one unknown");
+    let text = error.to_string();
+    assert!(
+        text.contains("veneur.yaml: num_readers: ") && text.contains("veneur.yaml: intervall: is not a key"),
+        "{text}"
+    );
+    assert!(text.contains("did you mean interval?"), "{text}");
+    let unknown = read::<Server>("veneur.yaml", "intervall: 10s", &|_| None).expect("told, not refused").unknown;
+    assert_eq!(unknown.len(), 1);
 }
 
 #[test]

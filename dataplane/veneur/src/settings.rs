@@ -40,8 +40,8 @@ pub fn load<T: Role>(file: Option<&str>, environment: Environment<'_>, strict: b
         (None, Some(text)) => (CONFIG.to_owned(), text),
         (None, None) => ("defaults".to_owned(), String::new()),
     };
-    let parsed = veneur_config::read(&origin, &text, environment)?;
-    Ok(if strict { parsed.strict(&origin)? } else { parsed })
+    let read = if strict { veneur_config::read_strictly } else { veneur_config::read };
+    Ok(read(&origin, &text, environment)?)
 }
 
 /// Logs what was noticed, each once.
