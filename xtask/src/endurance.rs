@@ -19,7 +19,7 @@ const BOMB: u32 = 10_000_000;
 const BOMB_RATE: u64 = 8_000;
 
 /// Most memory that a bomb may take, in bytes.
-const BOMB_BOUND: u64 = 2 << 30;
+const BOMB_BOUND: u64 = 1 << 30;
 
 /// Datagrams of 20 lines a second of the flood: what a generator reaches wherever this runs.
 const FLOOD_RATE: u64 = 40_000;

@@ -28,8 +28,9 @@ const BURST: usize = 64;
 /// How long a reader waits in the kernel before it looks whether it was told to stop.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Longest pause that lets datagrams gather. Waking up costs more than receiving.
-const LONGEST_NAP: Duration = Duration::from_millis(4);
+/// Longest pause that lets datagrams gather. Waking up costs more than receiving, and what a reader works with has left the
+/// cache whenever it wakes.
+const LONGEST_NAP: Duration = Duration::from_millis(10);
 
 /// Time over which the rate of datagrams is taken.
 const RATED_OVER: Duration = Duration::from_millis(1);
