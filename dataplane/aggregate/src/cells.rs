@@ -3,12 +3,12 @@
 //! Lists of like values are small and close together: a counter takes 24 bytes. A table hands its lists over whole at
 //! the end of an interval, which moves three words each, however many values there are.
 
-use std::{hint::black_box, sync::Arc};
+use std::sync::Arc;
 
 use veneur_metric::{Context, Kind, Sample, Value};
 use veneur_sketch::HyperLogLog;
 
-use crate::{budget::Budget, distribution::Distribution, fingerprint::Named, heavy::Heavy, lists::Entry};
+use crate::{budget::Budget, distribution::Distribution, fetch::fetch, fingerprint::Named, heavy::Heavy, lists::Entry};
 
 /// The values of one interval, as one table collected them.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(crate) struct Counter {
 pub(crate) struct Gauge {
     pub(crate) last: f64,
     pub(crate) samples: u32,
-    /// When it was set, counted in samples of the interval: of two spellings of one gauge, the later wins.
+    /// When it was set, counted in gauges set in the interval: of two spellings of one gauge, the later wins.
     pub(crate) order: u32,
 }
 
@@ -182,16 +182,16 @@ impl Cells {
     #[inline]
     pub(crate) fn fetch_distributions(&self, entries: &[Entry]) {
         let of = |entry: &Entry| &self.distributions[entry.cell as usize].value;
-        black_box(entries.iter().fold(0, |seen, entry| seen ^ of(entry).samples));
-        black_box(entries.iter().fold(0, |seen, entry| seen ^ of(entry).newest()));
+        fetch(entries.iter().map(|entry| of(entry).samples.into()));
+        fetch(entries.iter().map(|entry| of(entry).newest()));
     }
 
     /// The same for sets, whose members have these hashes.
     #[inline]
     pub(crate) fn fetch_sets(&self, entries: &[Entry], hashes: &[u64]) {
         let of = |entry: &Entry| &self.sets[entry.cell as usize].value;
-        black_box(entries.iter().fold(0, |seen, entry| seen ^ of(entry).samples));
-        black_box(entries.iter().zip(hashes).fold(0, |seen, (entry, hash)| seen ^ of(entry).members.peek(*hash)));
+        fetch(entries.iter().map(|entry| of(entry).samples.into()));
+        fetch(entries.iter().zip(hashes).map(|(entry, hash)| of(entry).members.peek(*hash).into()));
     }
 
     #[cold]

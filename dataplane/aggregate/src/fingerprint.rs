@@ -25,6 +25,21 @@ impl Seed {
     pub fn new(random: [u64; 6]) -> Self {
         Self(random)
     }
+
+    /// A hash of a name alone.
+    pub(crate) fn hash_name(&self, name: &str) -> u64 {
+        let Self(keys) = self;
+        piece([keys[4], keys[0]], [keys[2], keys[5]], name.as_bytes())[0]
+    }
+
+    /// A hash of the whole context.
+    pub(crate) fn hash(&self, context: &Context) -> u64 {
+        let Self(keys) = self;
+        let kind = kind_number(context.kind) | (context.scope as u64 + 1) << 8;
+        let name = piece([keys[3], keys[4] ^ kind], [keys[0], keys[1]], context.name.as_bytes());
+        let tags = piece([keys[2], keys[5]], [keys[3], keys[0]], context.tags.joined().as_bytes());
+        fold(name[0] ^ tags[0].rotate_left(32), (name[1] ^ tags[1].rotate_left(32)) | 1)
+    }
 }
 
 /// A context and what is asked of it in every interval.
@@ -40,23 +55,6 @@ pub(crate) struct Named {
 impl Named {
     pub(crate) fn new(seed: &Seed, context: Context, relative: bool) -> Self {
         Self { hash: seed.hash(&context), relative, context }
-    }
-}
-
-impl Seed {
-    /// A hash of a name alone.
-    pub(crate) fn hash_name(&self, name: &str) -> u64 {
-        let Self(keys) = self;
-        piece([keys[4], keys[0]], [keys[2], keys[5]], name.as_bytes())[0]
-    }
-
-    /// A hash of the whole context.
-    pub(crate) fn hash(&self, context: &Context) -> u64 {
-        let Self(keys) = self;
-        let kind = kind_number(context.kind) | (context.scope as u64 + 1) << 8;
-        let name = piece([keys[3], keys[4] ^ kind], [keys[0], keys[1]], context.name.as_bytes());
-        let tags = piece([keys[2], keys[5]], [keys[3], keys[0]], context.tags.joined().as_bytes());
-        fold(name[0] ^ tags[0].rotate_left(32), (name[1] ^ tags[1].rotate_left(32)) | 1)
     }
 }
 

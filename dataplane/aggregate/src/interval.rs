@@ -1,6 +1,6 @@
 //! One interval of an instance: what its tables collected, and what other instances sent.
 
-use std::{collections::HashMap, hint::black_box, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use hashbrown::HashTable;
 use veneur_metric::{Context, Kind, Partial, PartialValue, Scope, Stamp};
@@ -9,6 +9,7 @@ use crate::{
     Publishing, Seed,
     cells::{Cell, Cells, Counter, Gauge, Set, Timed},
     distribution::Distribution,
+    fetch::fetch,
     fingerprint::Named,
     publish::{Flush, Publisher},
     top::Top,
@@ -239,17 +240,17 @@ fn hash<T>(cells: &[Cell<T>]) -> impl Fn(&u32) -> u64 {
 /// Cells whose contexts are brought into the cache at once.
 const FETCHED: usize = 64;
 
-/// Visits cells in order. What they lead to, and the `texts` of contexts if they are wanted too, is asked of memory for
-/// many at once: waiting for each alone would take most of the time.
+/// Visits cells in order. Their contexts, and the `texts` of these if they are wanted too, are brought into the cache for
+/// many at once.
 fn visit<T>(cells: Vec<Cell<T>>, texts: bool, mut each: impl FnMut(Cell<T>)) {
     let mut cells = cells.into_iter();
     while !cells.as_slice().is_empty() {
         let next = &cells.as_slice()[..FETCHED.min(cells.len())];
-        black_box(next.iter().fold(0, |seen, cell| seen ^ cell.named.hash));
+        fetch(next.iter().map(|cell| cell.named.hash));
         if texts {
-            let first = |text: &str| text.as_bytes().first().copied().unwrap_or_default();
-            let seen = |Context { name, tags, .. }: &Context| first(name) ^ first(tags.joined());
-            black_box(next.iter().fold(0, |all, cell| all ^ seen(&cell.named.context)));
+            let first = |text: &str| text.as_bytes().first().copied().unwrap_or_default().into();
+            let contexts = next.iter().map(|cell| &cell.named.context);
+            fetch(contexts.flat_map(|context| [first(&context.name), first(context.tags.joined())]));
         }
         cells.by_ref().take(FETCHED).for_each(&mut each);
     }

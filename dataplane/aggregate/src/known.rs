@@ -4,9 +4,10 @@
 //! client that goes on sending costs no allocation; those that have been idle for some intervals are swept out, a few
 //! slots at a time.
 
-use std::{hint::black_box, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
+    fetch::fetch,
     fingerprint::{Fingerprint, Named},
     table::{BATCH, names_bytes},
 };
@@ -50,13 +51,12 @@ pub(crate) struct Known {
 impl Known {
     /// Where the spellings of a batch seem to be. To be told to [`Known::at`] before anything else changes.
     ///
-    /// Brings their slots into the cache, many at a time: a processor that had to look at each before it knows what to
-    /// do with it would wait for each alone.
+    /// Brings their slots into the cache, for all at once.
     #[inline]
     pub(crate) fn places(&self, fingerprints: &[Fingerprint], interval: u32) -> [u32; BATCH] {
         let mut places = [0; BATCH];
         let Some(mask) = self.slots.len().checked_sub(1) else { return places };
-        black_box(fingerprints.iter().fold(0, |seen, fingerprint| seen ^ self.marks[home(fingerprint.low, mask)]));
+        fetch(fingerprints.iter().map(|fingerprint| self.marks[home(fingerprint.low, mask)].into()));
         for (place, fingerprint) in places.iter_mut().zip(fingerprints) {
             let (mark, mut at) = (mark(*fingerprint), home(fingerprint.low, mask));
             while self.marks[at] != mark && self.marks[at] != FREE {
@@ -65,10 +65,10 @@ impl Known {
             *place = u32::try_from(at).expect("memory for four billion slots is never granted");
         }
         let slots = places[..fingerprints.len()].iter().map(|place| &self.slots[*place as usize]);
-        black_box(slots.clone().fold(0, |seen, slot| seen ^ slot.seen));
+        fetch(slots.clone().map(|slot| slot.seen.into()));
         // What is new in an interval leads further.
         let named = slots.filter(|slot| slot.seen != interval).filter_map(|slot| slot.named.as_ref());
-        black_box(named.fold(0, |seen, named| seen ^ named.hash));
+        fetch(named.map(|named| named.hash));
         places
     }
 

@@ -15,6 +15,7 @@
 mod budget;
 mod cells;
 mod distribution;
+mod fetch;
 mod fingerprint;
 mod heavy;
 mod interval;

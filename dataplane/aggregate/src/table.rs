@@ -45,7 +45,7 @@ pub struct Table {
     interval: u32,
     /// The first interval whose contexts were formed by the rules of now.
     formed_since: u32,
-    /// When the next batch's samples come, in an order that goes on from batch to batch.
+    /// Gauges set in it.
     order: u32,
     /// Contexts of it that the budget has counted.
     counted: usize,
@@ -57,9 +57,6 @@ pub struct Table {
 }
 
 const KINDS: usize = 5;
-
-/// What a batch adds to the order of samples.
-const ORDERS: u32 = 128;
 
 /// What became of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -164,7 +161,6 @@ impl Table {
             }
         }
         self.touch(batch, &lists, &mut inserted);
-        self.order = self.order.wrapping_add(ORDERS);
         self.sweep();
         inserted
     }
@@ -200,8 +196,9 @@ impl Table {
         for entry in lists.of(Kind::Counter) {
             inserted.note(self.cells.count(entry.cell, &batch[entry.sample()]));
         }
-        for (order, entry) in (self.order..).zip(lists.of(Kind::Gauge)) {
-            inserted.note(self.cells.set_gauge(entry.cell, &batch[entry.sample()], order));
+        for entry in lists.of(Kind::Gauge) {
+            self.order = self.order.wrapping_add(1);
+            inserted.note(self.cells.set_gauge(entry.cell, &batch[entry.sample()], self.order));
         }
         let distributions = lists.of(Kind::Timer);
         self.cells.fetch_distributions(distributions);
@@ -229,8 +226,7 @@ impl Table {
     fn touch_overflow(&mut self, sample: &Sample<'_>, cell: u32, inserted: &mut Inserted) {
         inserted.note(match sample.kind {
             Kind::Counter => self.cells.count(cell, sample),
-            // After those of the batch that have a place of their own, which no overflow series shares.
-            Kind::Gauge => self.cells.set_gauge(cell, sample, self.order.wrapping_add(ORDERS - 1)),
+            Kind::Gauge => self.cells.set_gauge(cell, sample, self.order),
             Kind::Histogram | Kind::Timer => self.cells.observe(cell, sample, Room::Always),
             Kind::Set => self.cells.add_member(cell, member(sample), Room::Always),
         });

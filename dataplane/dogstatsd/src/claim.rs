@@ -115,15 +115,22 @@ impl<'a> Claim<'a> {
 }
 
 impl Cardinality {
+    /// All, the lowest first.
+    pub const ALL: [Self; 4] = [Self::None, Self::Low, Self::Orchestrator, Self::High];
+
+    /// The protocol's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Low => "low",
+            Self::Orchestrator => "orchestrator",
+            Self::High => "high",
+        }
+    }
+
     /// Reads the protocol's word.
     pub fn parse(word: &str) -> Option<Self> {
-        match word {
-            "none" => Some(Self::None),
-            "low" => Some(Self::Low),
-            "orchestrator" => Some(Self::Orchestrator),
-            "high" => Some(Self::High),
-            _ => None,
-        }
+        Self::ALL.into_iter().find(|cardinality| cardinality.as_str() == word)
     }
 }
 

@@ -27,4 +27,4 @@ pub use partial::{Partial, PartialValue};
 pub use point::{Point, PointKind};
 pub use sample::{Sample, Value};
 pub use stamp::Stamp;
-pub use tags::Tags;
+pub use tags::{Tags, tag_key};

@@ -27,7 +27,7 @@ impl Tags {
     /// configured, and a client cannot talk its way around it.
     #[must_use]
     pub fn extended(&self, more: &[String]) -> Self {
-        let kept = self.iter().filter(|own| !more.iter().any(|tag| key(tag) == key(own)));
+        let kept = self.iter().filter(|own| !more.iter().any(|tag| tag_key(tag) == tag_key(own)));
         Self::new(kept.chain(more.iter().map(String::as_str)))
     }
 
@@ -35,7 +35,7 @@ impl Tags {
     /// keeps its tags in a map.
     pub fn unique<'a>(tags: impl IntoIterator<Item = &'a str>) -> Self {
         let tags = tags.into_iter().flat_map(|tag| tag.split(',')).filter(|tag| !tag.is_empty());
-        let by_key: BTreeMap<&str, &str> = tags.map(|tag| (key(tag), tag)).collect();
+        let by_key: BTreeMap<&str, &str> = tags.map(|tag| (tag_key(tag), tag)).collect();
         Self::new(by_key.into_values())
     }
 
@@ -73,7 +73,8 @@ impl fmt::Debug for Tags {
     }
 }
 
-fn key(tag: &str) -> &str {
+/// The text of a tag before the first `:`, or all of it.
+pub fn tag_key(tag: &str) -> &str {
     tag.split_once(':').map_or(tag, |(key, _)| key)
 }
 

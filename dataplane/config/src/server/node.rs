@@ -9,13 +9,6 @@ use crate::{
     listen::is_host_port,
 };
 
-/// Where Kubernetes puts what a pod needs to speak for its service account.
-macro_rules! service_account {
-    ($file:literal) => {
-        concat!("/var/run/secrets/kubernetes.io/serviceaccount/", $file).to_owned()
-    };
-}
-
 section! {
     /// Node mode: samples get tags of the pod that sent them, by what the kubelet says of its pods.
     #[derive(Eq)]
@@ -24,13 +17,13 @@ section! {
         /// and what samples say of their origin is ignored.
         fixed kubelet_url: String = String::new(),
         /// File with the authority that signed the kubelet's certificate, PEM.
-        fixed kubelet_certificate_authority: String = service_account!("ca.crt"),
+        fixed kubelet_certificate_authority: String = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt".to_owned(),
         /// Talk to whoever answers, without checking its certificate. Many kubelets sign their own; but who can take the
         /// node's address then gets the token.
         fixed kubelet_insecure: bool = false,
         /// File with the token that the kubelet is shown, read anew for each request; its account must be allowed to
         /// `get` `nodes/pods` (Kubernetes 1.33 and later) or `nodes/proxy`. Empty: none, as over `http://`.
-        fixed token_file: String = service_account!("token"),
+        fixed token_file: String = "/var/run/secrets/kubernetes.io/serviceaccount/token".to_owned(),
         /// Shortest time between two requests. There is one when an unknown pod has sent, and one a minute.
         fixed refresh: Every = Every::seconds(5),
         /// Which tags a sample gets that does not say so itself by `card:`: `none`, `low` (namespace, workload, container,

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::listen::origin::Origin;
+use veneur_dogstatsd::Cardinality;
 
-/// The cardinalities that a sample may ask for, as sent.
-const WORDS: [&str; 4] = ["none", "low", "orchestrator", "high"];
+use crate::listen::origin::Origin;
 
 /// Peers at a time.
 const MOST: usize = 4_096;
@@ -18,7 +17,7 @@ pub(crate) struct Peers(HashMap<Origin, Option<Peer>>);
 #[derive(Debug)]
 pub(crate) struct Peer {
     alone: String,
-    with: [String; WORDS.len()],
+    with: [String; Cardinality::ALL.len()],
 }
 
 impl Peers {
@@ -41,7 +40,10 @@ impl Peers {
 
 impl Peer {
     fn new(id: &str) -> Self {
-        Self { alone: format!("c:ci-{id}"), with: WORDS.map(|word| format!("c:ci-{id}|card:{word}")) }
+        Self {
+            alone: format!("c:ci-{id}"),
+            with: Cardinality::ALL.map(|asked| format!("c:ci-{id}|card:{}", asked.as_str())),
+        }
     }
 
     /// The sections that say who sends: those that were sent, if they name somebody.
@@ -49,7 +51,7 @@ impl Peer {
         match sent.strip_prefix(b"card:") {
             None if sent.is_empty() => self.alone.as_bytes(),
             Some(word) if !word.contains(&b'|') => {
-                let at = WORDS.iter().position(|known| known.as_bytes() == word);
+                let at = Cardinality::ALL.iter().position(|known| known.as_str().as_bytes() == word);
                 at.map_or(&self.alone, |at| &self.with[at]).as_bytes()
             }
             _ => sent,

@@ -1,6 +1,7 @@
 //! The tags of a pod and of its containers, by Datadog's names.
 
 use veneur_dogstatsd::Cardinality;
+use veneur_metric::tag_key;
 
 use super::pods::{Container, Pod};
 
@@ -64,7 +65,7 @@ impl Sender {
         let Container { name, image } = container;
         for tag in ["env", "service", "version"] {
             if let Some(value) = pod.label(&format!("tags.datadoghq.com/{name}.{tag}")) {
-                self.low.retain(|own| own.split_once(':').is_none_or(|(key, _)| key != tag));
+                self.low.retain(|own| tag_key(own) != tag);
                 add(&mut self.low, tag, value);
             }
         }

@@ -243,20 +243,25 @@ fn take_notice(
     notices: &mut Notices,
 ) -> Result<Skipped, &'static str> {
     let refused = |refused: Refused| refused.reason();
-    let extend = |tags: Tags, fields: &[u8]| match kubelet {
-        Some(kubelet) => kubelet.extend(tags, &Claim::of_fields(fields, peer.map_or(&[], |peer| peer.or(&[])))),
-        None => tags,
+    let of_sender = |kubelet: &Kubelet, tags: &Tags, fields: &[u8]| {
+        kubelet.extend(tags.clone(), &Claim::of_fields(fields, peer.map_or(&[], |peer| peer.or(&[]))))
     };
     let (kept, skipped) = match item {
         Item::Event(text) => {
             let (mut event, skipped) = event::parse(text).map_err(refused)?;
-            let extended = extend(event.tags.clone(), event::fields(text));
-            event.tags = Tags::unique(extended.iter().chain(event.tags.iter())).extended_unique(extend_tags);
+            if let Some(kubelet) = kubelet {
+                let extended = of_sender(kubelet, &event.tags, event::fields(text));
+                event.tags = Tags::unique(extended.iter().chain(event.tags.iter()));
+            }
+            event.tags = event.tags.extended_unique(extend_tags);
             (notices.event(event), skipped)
         }
         Item::ServiceCheck(text) => {
             let (mut check, skipped) = service_check::parse(text).map_err(refused)?;
-            check.tags = extend(check.tags, service_check::fields(text)).extended(extend_tags);
+            if let Some(kubelet) = kubelet {
+                check.tags = of_sender(kubelet, &check.tags, service_check::fields(text));
+            }
+            check.tags = check.tags.extended(extend_tags);
             (notices.check(check), skipped)
         }
         Item::Sample(_) => unreachable!("samples go into the table"),

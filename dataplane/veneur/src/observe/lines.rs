@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 use veneur_config::{SelfScope, Server};
+use veneur_metric::tag_key;
 
 /// What every self-metric begins with.
 const PREFIX: &str = "veneur.";
@@ -28,7 +29,7 @@ impl Style {
         };
         let mut tags: Vec<String> = config.veneur_metrics_additional_tags.iter().map(|tag| clean(tag)).collect();
         // What a global publishes bears no host, because others publish it in its place. Not so what it says of itself.
-        let named = tags.iter().chain(&config.extend_tags).any(|tag| key(tag) == "host");
+        let named = tags.iter().chain(&config.extend_tags).any(|tag| tag_key(tag) == "host");
         if own && !config.forwards() && !named && !config.hostname.is_empty() {
             tags.push(format!("host:{}", clean(&config.hostname)));
         }
@@ -82,7 +83,7 @@ impl<'a> Lines<'a> {
 
     fn line(&mut self, name: &str, value: impl Display, kind: &str, tags: Tags<'_>, scope: Option<&str>) {
         let own = tags.iter().map(|(key, value)| format!("{key}:{}", clean(value)));
-        let added = self.style.tags.iter().filter(|tag| !tags.iter().any(|(own, _)| *own == key(tag))).cloned();
+        let added = self.style.tags.iter().filter(|tag| !tags.iter().any(|(own, _)| *own == tag_key(tag))).cloned();
         let all: Vec<String> = own.chain(added).chain(scope.map(str::to_owned)).collect();
         let section = if all.is_empty() { String::new() } else { format!("|#{}", all.join(",")) };
         writeln!(self.text, "{PREFIX}{name}:{value}|{kind}{section}").expect("writing to a string cannot fail");
@@ -95,10 +96,6 @@ impl<'a> Lines<'a> {
     pub(super) fn into_text(self) -> String {
         self.text
     }
-}
-
-fn key(tag: &str) -> &str {
-    tag.split_once(':').map_or(tag, |(key, _)| key)
 }
 
 /// A text without what would end a tag.
