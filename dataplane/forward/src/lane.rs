@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
-use veneur_metric::{Condition, Turn};
+use veneur_metric::{Condition, Durations, Turn};
 
 use crate::{
     Account, Batch,
@@ -17,9 +17,6 @@ use crate::{
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
-
-/// Batches of which a lane remembers how long they took, until it is asked.
-const REMEMBERED: usize = 64;
 
 /// How much a lane may hold, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -52,8 +49,8 @@ struct State {
     bytes: usize,
     /// Metrics that are being sent.
     out: u64,
-    /// How long the first batches since the last question took.
-    took: Vec<Duration>,
+    /// How long batches took.
+    took: Durations,
 }
 
 impl Lane {
@@ -91,7 +88,7 @@ impl Lane {
 
     /// How long batches took from being sent to being answered, of the first 64 since the last call.
     pub fn take_durations(&self) -> Vec<Duration> {
-        std::mem::take(&mut self.queue.lock().took)
+        self.queue.lock().took.take()
     }
 
     /// Whether nothing waits or is being sent.
@@ -174,9 +171,7 @@ impl Lane {
 impl State {
     fn sent(&mut self, took: Duration) {
         self.out = 0;
-        if self.took.len() < REMEMBERED {
-            self.took.push(took);
-        }
+        self.took.push(took);
     }
 
     /// Takes out the oldest batches until the rest fits, and says how many metrics that were.

@@ -12,6 +12,7 @@
 mod check;
 mod condition;
 mod context;
+mod durations;
 mod event;
 mod partial;
 mod point;
@@ -22,6 +23,7 @@ mod tags;
 pub use check::{Check, Status};
 pub use condition::{Condition, Turn};
 pub use context::{Context, Kind, Scope};
+pub use durations::Durations;
 pub use event::{AlertType, Event, Priority};
 pub use partial::{Partial, PartialValue};
 pub use point::{Point, PointKind};

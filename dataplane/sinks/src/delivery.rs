@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use veneur_metric::{Condition, Turn};
+use veneur_metric::{Condition, Durations, Turn};
 
 use crate::queue::{Content, Entry, Queue};
 use crate::{Items, Limits, SendError, Sink, SinkLedger};
@@ -16,9 +16,6 @@ use crate::{Items, Limits, SendError, Sink, SinkLedger};
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// Longest pause between attempts.
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
-
-/// Attempts of which a delivery remembers how long they took, until it is asked.
-const REMEMBERED: usize = 64;
 
 /// Delivers items to one sink, in order, one payload at a time.
 ///
@@ -55,8 +52,8 @@ struct Books {
     queue: Queue,
     state: SinkState,
     failing: Condition,
-    /// How long the first attempts since the last question took.
-    took: Vec<Duration>,
+    /// How long attempts took.
+    took: Durations,
     draining: bool,
 }
 
@@ -67,7 +64,7 @@ impl Delivery {
             queue: Queue::new(limits),
             state: SinkState::default(),
             failing: Condition::default(),
-            took: Vec::new(),
+            took: Durations::default(),
             draining: false,
         };
         let shared = Arc::new(Shared { name: sink.name().to_owned(), books: Mutex::new(books), wake: Notify::new() });
@@ -102,7 +99,7 @@ impl Delivery {
 
     /// How long attempts took, of the first 64 since the last call, those that failed too.
     pub fn take_durations(&self) -> Vec<Duration> {
-        std::mem::take(&mut self.shared.books().took)
+        self.shared.books().took.take()
     }
 
     /// Delivers what is held, at once and until `deadline`; what is left then is dropped for `shutdown`, and so is
@@ -199,9 +196,7 @@ impl Shared {
 impl Books {
     /// Logs a change from well to failing and back, not each attempt.
     fn note(&mut self, sink: &str, took: Duration, error: Option<&SendError>) {
-        if self.took.len() < REMEMBERED {
-            self.took.push(took);
-        }
+        self.took.push(took);
         let turn = self.failing.look(u64::from(error.is_some()));
         match (turn, error) {
             (Some(Turn::Begun), Some(error)) => tracing::warn!(sink, %error, "Sink is failing"),

@@ -181,7 +181,7 @@ impl Flusher {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
             LastFlush { interval_end: timestamp, contexts, points, partials, top };
         let series = series.map_or(0, |series| series.len());
-        let took = vec![began.elapsed()];
+        let took = began.elapsed().into();
         self.observer.flushed(Flushed { contexts, partials, series, took, ..Flushed::default() });
     }
 }

@@ -127,8 +127,7 @@ async fn run_server(call: &Call, config: Server, level: &Level) -> anyhow::Resul
                 tracing::info!(request = "POST /quitquitquit", "Stopping");
                 break;
             }
-            Ok(()) = changes.changed() => {
-                let config = changes.borrow_and_update().clone();
+            config = changed(&mut changes) => {
                 running.follow(&config);
                 level.follow(config.debug);
             }
@@ -150,8 +149,7 @@ async fn run_proxy(call: &Call, config: Proxy, level: &Level) -> anyhow::Result<
         tokio::select! {
             error = running.failed() => return Err(error),
             () = stopping.told() => break,
-            Ok(()) = changes.changed() => {
-                let config = changes.borrow_and_update().clone();
+            config = changed(&mut changes) => {
                 running.follow(&config);
                 level.follow(config.debug);
             }
@@ -174,10 +172,18 @@ fn changes<T: veneur_config::Role + Send + Sync + 'static>(
     let running = Arc::new(running);
     let Some(file) = call.file.clone() else {
         reload::nothing_to_read(stop.clone(), tasks)?;
-        // Without a sender it never changes, and whoever waits for that looks elsewhere.
+        // Without a sender it never changes.
         return Ok(watch::channel(running).1);
     };
     reload::watch(file, running, read, stop.clone(), tasks)
+}
+
+/// The next configuration. Without a file, and once nobody watches it any more, there is none.
+async fn changed<T>(changes: &mut watch::Receiver<Arc<T>>) -> Arc<T> {
+    match changes.changed().await {
+        Ok(()) => Arc::clone(&changes.borrow_and_update()),
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// Logs the configuration in use.

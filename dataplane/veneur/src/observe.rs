@@ -25,7 +25,7 @@ use std::{
 use veneur_aggregate::{Budget, Limits, Rules};
 use veneur_config::{Server, SinkKind};
 use veneur_forward::Ledger;
-use veneur_metric::Stamp;
+use veneur_metric::{Durations, Stamp};
 use veneur_sinks::SinkLedger;
 
 use self::{
@@ -106,7 +106,8 @@ pub(crate) struct Flushed {
     pub(crate) series: usize,
     pub(crate) events: usize,
     pub(crate) checks: usize,
-    pub(crate) took: Vec<Duration>,
+    /// How long flushes took.
+    pub(crate) took: Durations,
 }
 
 impl Observer {
@@ -151,8 +152,6 @@ impl Observer {
 
     /// Remembers what was published, for the next look.
     pub(crate) fn flushed(&self, more: Flushed) {
-        /// Flushes of which the duration is reported; as many as a stop can cause at once.
-        const MOST: usize = 64;
         let since = &mut self.state().since;
         let Flushed { contexts, partials, series, events, checks, took } = more;
         since.contexts += contexts;
@@ -160,7 +159,7 @@ impl Observer {
         since.series += series;
         since.events += events;
         since.checks += checks;
-        since.took.extend(took.into_iter().take(MOST.saturating_sub(since.took.len())));
+        took.iter().for_each(|took| since.took.push(took));
     }
 
     /// Takes a look, at the end of an interval. What it says of the instance is returned, if that is to join the

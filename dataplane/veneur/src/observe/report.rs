@@ -32,7 +32,7 @@ pub(super) fn write(
 
 fn flush(lines: &mut Lines<'_>, observer: &Observer, boundary: Stamp, since: &Flushed) {
     lines.gauge("flush.flush_timestamp_ns", u128::from(boundary.boundary_ms) * 1_000_000, &[]);
-    for took in &since.took {
+    for took in since.took.iter() {
         lines.took("flush.total_duration_ns", took.as_nanos(), &[]);
     }
     if observer.counts_series {
