@@ -18,72 +18,68 @@ const FIRST: usize = 64;
 /// Slots looked at in one step of sweeping.
 const STEP: usize = 32;
 
-/// A mark of no spelling.
-const FREE: u32 = 0;
-
-/// A spelling and where its value of this interval is.
-#[derive(Debug, Clone, Default)]
+/// A spelling and where its value of this interval is: sixteen bytes, so that four share a cache line, and looking one up
+/// mostly waits for memory once.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Slot {
-    low: u64,
+    /// `None` where the slot is free.
+    fingerprint: Option<Fingerprint>,
     /// The interval in which it was seen last.
     pub(crate) seen: u32,
     /// Index of its value in that interval.
     pub(crate) cell: u32,
-    /// What it means; `None` in a free slot.
-    named: Option<Arc<Named>>,
 }
 
 /// What a spelling takes of a table that is as full as it may be, or just was.
-pub(crate) const SLOT_BYTES: usize = (size_of::<Slot>() + size_of::<u32>()) * 3 / 2;
+pub(crate) const SLOT_BYTES: usize = (size_of::<Slot>() + size_of::<Option<Arc<Named>>>()) * 3 / 2;
 
 /// The table of spellings.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    /// Of each slot the upper part of its fingerprint. Sixteen share a cache line, so that looking for a slot takes
-    /// little memory, and only the right one is looked at.
-    marks: Vec<u32>,
     slots: Vec<Slot>,
+    /// What the spelling in each slot means: asked once in an interval, so kept where it is in nobody's way.
+    named: Vec<Option<Arc<Named>>>,
     used: usize,
     /// The next slot to sweep; past the end when the sweep is over.
     hand: usize,
 }
 
 impl Known {
-    /// Where the spellings of a batch seem to be. To be told to [`Known::at`] before anything else changes.
+    /// The slots of a batch's spellings, where they are known.
     ///
-    /// Brings their slots into the cache, for all at once.
+    /// Brings all of them into the cache first, and what they mean where this interval has not seen them yet.
     #[inline]
-    pub(crate) fn places(&self, fingerprints: &[Fingerprint], interval: u32) -> [u32; BATCH] {
-        let mut places = [0; BATCH];
-        let Some(mask) = self.slots.len().checked_sub(1) else { return places };
-        fetch(fingerprints.iter().map(|fingerprint| self.marks[home(fingerprint.low, mask)].into()));
-        for (place, fingerprint) in places.iter_mut().zip(fingerprints) {
-            let (mark, mut at) = (mark(*fingerprint), home(fingerprint.low, mask));
-            while self.marks[at] != mark && self.marks[at] != FREE {
+    pub(crate) fn look_up(&self, fingerprints: &[Fingerprint], interval: u32) -> [Option<Slot>; BATCH] {
+        let mut found = [None; BATCH];
+        let Some(mask) = self.slots.len().checked_sub(1) else { return found };
+        fetch(fingerprints.iter().map(|fingerprint| self.slots[fingerprint.home(mask)].seen.into()));
+        let mut strange = 0;
+        let mut strangers = [0; BATCH];
+        for (found, fingerprint) in found.iter_mut().zip(fingerprints) {
+            let mut at = fingerprint.home(mask);
+            let mut slot = self.slots[at];
+            while slot.fingerprint != Some(*fingerprint) && slot.fingerprint.is_some() {
                 at = (at + 1) & mask;
+                slot = self.slots[at];
             }
-            *place = u32::try_from(at).expect("memory for four billion slots is never granted");
+            if slot.fingerprint.is_some() {
+                *found = Some(slot);
+                strangers[strange] = at;
+                strange += usize::from(slot.seen != interval);
+            }
         }
-        let slots = places[..fingerprints.len()].iter().map(|place| &self.slots[*place as usize]);
-        fetch(slots.clone().map(|slot| slot.seen.into()));
-        // What is new in an interval leads further.
-        let named = slots.filter(|slot| slot.seen != interval).filter_map(|slot| slot.named.as_ref());
-        fetch(named.map(|named| named.hash));
-        places
-    }
-
-    /// The slot of a spelling, if it is where it seemed to be.
-    #[inline]
-    pub(crate) fn at(&self, place: u32, fingerprint: Fingerprint) -> Option<&Slot> {
-        let place = place as usize;
-        let slot = self.slots.get(place)?;
-        (slot.low == fingerprint.low && self.marks[place] == mark(fingerprint)).then_some(slot)
+        if strange > 0 {
+            let named = || strangers[..strange].iter().map(|at| &self.named[*at]);
+            fetch(named().map(|named| named.is_some().into()));
+            fetch(named().flatten().map(|named| named.hash));
+        }
+        found
     }
 
     /// The slot of a spelling and what it means, if it is known.
     pub(crate) fn find(&mut self, fingerprint: Fingerprint) -> Option<(&mut Slot, Arc<Named>)> {
         let at = self.place(fingerprint)?;
-        let named = Arc::clone(self.slots[at].named.as_ref()?);
+        let named = Arc::clone(self.named[at].as_ref()?);
         Some((&mut self.slots[at], named))
     }
 
@@ -94,11 +90,10 @@ impl Known {
             self.grow();
         }
         let at = self.place(fingerprint).expect("the table has just been given room");
-        self.marks[at] = mark(fingerprint);
-        let before =
-            std::mem::replace(&mut self.slots[at], Slot { low: fingerprint.low, seen, cell, named: Some(named) });
-        self.used += usize::from(before.named.is_none());
-        before.names_bytes()
+        self.slots[at] = Slot { fingerprint: Some(fingerprint), seen, cell };
+        let before = self.named[at].replace(named);
+        self.used += usize::from(before.is_none());
+        before.as_deref().map_or(0, charge)
     }
 
     /// Spellings known.
@@ -108,7 +103,7 @@ impl Known {
 
     /// What all spellings are charged for.
     pub(crate) fn names_bytes(&self) -> usize {
-        self.slots.iter().map(Slot::names_bytes).sum()
+        self.named.iter().flatten().map(|named| charge(named)).sum()
     }
 
     /// Begins a new sweep.
@@ -116,19 +111,20 @@ impl Known {
         self.hand = 0;
     }
 
-    /// Looks at the next few slots and takes out those last seen before `oldest`, each of which is told to `gone`.
+    /// Looks at the next few slots and takes out those last seen before `oldest`; `gone` learns what each was charged for.
     #[inline]
-    pub(crate) fn sweep(&mut self, oldest: u32, gone: impl FnMut(&Slot)) {
+    pub(crate) fn sweep(&mut self, oldest: u32, gone: impl FnMut(usize)) {
         if self.hand < self.slots.len() {
             self.sweep_step(oldest, gone);
         }
     }
 
-    fn sweep_step(&mut self, oldest: u32, mut gone: impl FnMut(&Slot)) {
+    fn sweep_step(&mut self, oldest: u32, mut gone: impl FnMut(usize)) {
         let end = (self.hand + STEP).min(self.slots.len());
         while self.hand < end {
-            if self.marks[self.hand] != FREE && self.slots[self.hand].seen < oldest {
-                gone(&self.slots[self.hand]);
+            let Slot { fingerprint, seen, .. } = self.slots[self.hand];
+            if fingerprint.is_some() && seen < oldest {
+                gone(self.named[self.hand].as_deref().map_or(0, charge));
                 // What moves up into this place is looked at next.
                 self.remove(self.hand);
             } else {
@@ -140,8 +136,8 @@ impl Known {
     /// Where a spelling is, or the free slot where it would be. `None` only before the first insertion.
     fn place(&self, fingerprint: Fingerprint) -> Option<usize> {
         let mask = self.slots.len().checked_sub(1)?;
-        let (mark, mut at) = (mark(fingerprint), home(fingerprint.low, mask));
-        while self.marks[at] != FREE && (self.marks[at] != mark || self.slots[at].low != fingerprint.low) {
+        let mut at = fingerprint.home(mask);
+        while self.slots[at].fingerprint.is_some_and(|other| other != fingerprint) {
             at = (at + 1) & mask;
         }
         Some(at)
@@ -150,11 +146,12 @@ impl Known {
     fn grow(&mut self) {
         let size = (self.slots.len() * 2).max(FIRST);
         let old = std::mem::replace(&mut self.slots, vec![Slot::default(); size]);
-        let old_marks = std::mem::replace(&mut self.marks, vec![FREE; size]);
-        for (slot, mark) in old.into_iter().zip(old_marks).filter(|(_, mark)| *mark != FREE) {
-            let at = self.place(Fingerprint { low: slot.low, high: mark }).expect("there are slots");
+        let old_named = std::mem::replace(&mut self.named, vec![None; size]);
+        for (slot, named) in old.into_iter().zip(old_named) {
+            let Some(fingerprint) = slot.fingerprint else { continue };
+            let at = self.place(fingerprint).expect("there are slots");
             self.slots[at] = slot;
-            self.marks[at] = mark;
+            self.named[at] = named;
         }
         self.hand = self.hand.min(self.slots.len());
     }
@@ -165,42 +162,25 @@ impl Known {
         self.used -= 1;
         let mut next = free;
         loop {
-            self.slots[free] = Slot::default();
-            self.marks[free] = FREE;
+            (self.slots[free], self.named[free]) = (Slot::default(), None);
             loop {
                 next = (next + 1) & mask;
-                if self.marks[next] == FREE {
-                    return;
-                }
-                let home = home(self.slots[next].low, mask);
+                let Some(fingerprint) = self.slots[next].fingerprint else { return };
+                let home = fingerprint.home(mask);
                 let stays = (next.wrapping_sub(home) & mask) < (next.wrapping_sub(free) & mask);
                 if !stays {
                     break;
                 }
             }
-            self.slots[free] = std::mem::take(&mut self.slots[next]);
-            self.marks[free] = self.marks[next];
+            (self.slots[free], self.named[free]) = (self.slots[next], self.named[next].take());
             free = next;
         }
     }
 }
 
-impl Slot {
-    /// What the spelling is charged for.
-    pub(crate) fn names_bytes(&self) -> usize {
-        self.named.as_deref().map_or(0, |named| names_bytes(&named.context))
-    }
-}
-
-#[inline]
-fn mark(fingerprint: Fingerprint) -> u32 {
-    if fingerprint.high == FREE { 1 } else { fingerprint.high }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the mask keeps the bits that are there")]
-#[inline]
-fn home(low: u64, mask: usize) -> usize {
-    low as usize & mask
+/// What a spelling is charged for.
+fn charge(named: &Named) -> usize {
+    names_bytes(&named.context)
 }
 
 #[cfg(test)]
@@ -220,17 +200,16 @@ mod tests {
         #[test]
         fn what_is_not_swept_is_found_and_what_is_swept_is_not(
             // Few homes, so that spellings crowd each other out of their places.
-            spellings in prop::collection::hash_map((0_u64..40).prop_map(|low| low * 0x0100_0000_0000_0001), 0_u32..4, 0..300),
+            spellings in prop::collection::hash_map((0_u64..40, 0_u64..4), 0_u32..4, 0..300),
             oldest in 0_u32..4,
         ) {
             let mut known = Known::default();
             let mut expected = HashMap::new();
-            for (number, (low, seen)) in spellings.iter().enumerate() {
+            for (number, ((home, other), seen)) in spellings.into_iter().enumerate() {
                 let cell = u32::try_from(number).expect("few");
-                for high in 0..3 {
-                    known.insert(Fingerprint { low: *low, high: high * 7 }, *seen, cell, named());
-                    expected.insert((*low, high * 7), (*seen, cell));
-                }
+                let fingerprint = Fingerprint::new(home * 0x0100_0000_0000_0001 + (other << 40));
+                known.insert(fingerprint, seen, cell, named());
+                expected.insert(fingerprint, (seen, cell));
             }
             prop_assert_eq!(known.len(), expected.len());
             known.begin_sweep();
@@ -242,12 +221,10 @@ mod tests {
                 }
                 known.begin_sweep();
             }
-            for ((low, high), (seen, cell)) in expected {
-                let fingerprint = Fingerprint { low, high };
-                let places = known.places(&[fingerprint], 0);
-                let seemed = known.at(places[0], fingerprint).map(|slot| slot.cell);
+            for (fingerprint, (seen, cell)) in expected {
+                let looked_up = known.look_up(&[fingerprint], 0)[0].map(|slot| slot.cell);
                 let found = known.find(fingerprint).map(|(slot, _)| slot.cell);
-                prop_assert!(seemed.is_none() || seemed == found);
+                prop_assert_eq!(looked_up, found);
                 prop_assert_eq!(found, (seen >= oldest).then_some(cell));
                 gone -= i32::from(seen < oldest);
             }

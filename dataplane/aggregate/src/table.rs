@@ -135,9 +135,9 @@ impl Table {
         read: impl Fn(&Sample<'_>) -> (Tags, Scope),
     ) -> Inserted {
         assert!(batch.len() <= BATCH, "batches have at most {BATCH} samples");
-        let mut fingerprints = [Fingerprint::default(); BATCH];
+        let mut fingerprints = [Fingerprint::NONE; BATCH];
         let by_origin = self.rules.by_origin;
-        let mut before = Fingerprint::default();
+        let mut before = Fingerprint::NONE;
         for (index, (sample, fingerprint)) in batch.iter().zip(&mut fingerprints).enumerate() {
             if !sample.packed || index == 0 {
                 before = Fingerprint::of(&self.seed, sample, by_origin);
@@ -145,12 +145,12 @@ impl Table {
             *fingerprint = before;
         }
         let fingerprints = &fingerprints[..batch.len()];
-        let places = self.known.places(fingerprints, self.interval);
+        let slots = self.known.look_up(fingerprints, self.interval);
         let mut inserted = Inserted::default();
         let reading = Reading { now_s, origin, read: &read };
         let mut lists = Lists::new();
-        for (index, ((sample, fingerprint), place)) in batch.iter().zip(fingerprints).zip(places).enumerate() {
-            let place = match self.known.at(place, *fingerprint) {
+        for (index, ((sample, fingerprint), slot)) in batch.iter().zip(fingerprints).zip(slots).enumerate() {
+            let place = match slot {
                 Some(slot) if slot.seen == self.interval && sample.timestamp.is_none() => Place::Cell(slot.cell),
                 _ => self.place(sample, *fingerprint, &reading, &mut inserted),
             };
@@ -340,7 +340,7 @@ impl Table {
     fn sweep(&mut self) {
         let Self { known, budget, rules, interval, .. } = self;
         let oldest = interval.saturating_sub(rules.idle_intervals.saturating_add(1));
-        known.sweep(oldest, |slot| budget.give_back_bytes(slot.names_bytes()));
+        known.sweep(oldest, |bytes| budget.give_back_bytes(bytes));
     }
 }
 

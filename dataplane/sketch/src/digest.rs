@@ -274,7 +274,12 @@ impl TDigest {
     }
 
     /// Bytes by which one more value of that weight would make this grow: 0 for most.
+    #[inline]
     pub fn grows(&self, weight: f64) -> usize {
+        if self.raw.has_place(weight) { 0 } else { self.grows_by(weight) }
+    }
+
+    fn grows_by(&self, weight: f64) -> usize {
         let raw = self.raw.units().len();
         match &self.folded {
             Some(folded) if folded.weighted => folded.grows(),

@@ -41,8 +41,8 @@ struct Send {
     #[arg(long, default_value_t = 1_000)]
     rate: u64,
     /// Milliseconds from burst to burst.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
-    tick: u64,
+    #[arg(long, default_value_t = 1.0)]
+    tick: f64,
     /// Seconds to send for.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
@@ -92,7 +92,7 @@ fn run(command: Command) -> Result<String> {
             let load = Load { contexts, lines, only, seed };
             let pace = send::Pace {
                 packets_per_second: arguments.rate,
-                tick: Duration::from_millis(arguments.tick),
+                tick: seconds(arguments.tick / 1_000.0)?,
                 duration: seconds(arguments.seconds)?,
                 at_most: arguments.packets,
             };

@@ -18,8 +18,6 @@ pub(crate) struct Load {
     pub(crate) lines: u32,
     /// Datagrams a second; 0 is as fast as can be.
     pub(crate) rate: u64,
-    /// Milliseconds from burst to burst.
-    pub(crate) tick: u32,
     pub(crate) seconds: f64,
     /// And then no more than so many datagrams.
     pub(crate) packets: Option<u64>,
@@ -30,7 +28,7 @@ pub(crate) struct Load {
 impl Load {
     /// The mix, for some time.
     pub(crate) fn mix(contexts: u32, lines: u32, rate: u64, seconds: f64) -> Self {
-        Self { contexts, lines, rate, tick: 1, seconds, packets: None, kind: None }
+        Self { contexts, lines, rate, seconds, packets: None, kind: None }
     }
 
     /// This many visits of every context, and then no more.
@@ -50,7 +48,6 @@ impl Load {
         option("--contexts", self.contexts.to_string());
         option("--lines", self.lines.to_string());
         option("--rate", self.rate.to_string());
-        option("--tick", self.tick.to_string());
         option("--seconds", self.seconds.to_string());
         if let Some(packets) = self.packets {
             option("--packets", packets.to_string());

@@ -56,11 +56,17 @@ impl Raw {
     /// Adds a value if it is of this weight and takes no memory.
     #[inline]
     pub(super) fn push_within_capacity(&mut self, value: f64, weight: f64) -> bool {
-        let fits = self.weighs(weight) && self.units.len() < self.units.capacity();
+        let fits = self.has_place(weight);
         if fits {
             self.units.push(Unit::new(value));
         }
         fits
+    }
+
+    /// Whether a value of that weight can be added where there is memory already.
+    #[inline]
+    pub(super) fn has_place(&self, weight: f64) -> bool {
+        self.weighs(weight) && self.units.len() < self.units.capacity()
     }
 
     /// Whether values of that weight can be added.
