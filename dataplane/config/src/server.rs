@@ -99,6 +99,9 @@ section! {
         /// Ours: also forward this instance's own finished points, instead of posting them to sinks from here. Needs a
         /// `forward_address`; what the operator calls `delivery: ViaGlobal`.
         fixed forward_points: bool = false,
+        /// Ours: a proxy, `HOST:PORT`, through which a stopping global gives away what it cannot publish within
+        /// `shutdown_timeout`; empty: it publishes that early.
+        fixed handover_address: String = String::new(),
         /// Ours: bytes of undelivered data held in memory, for forwarding and for each sink.
         fixed buffer_max_bytes: usize = 16 * 1024 * 1024,
         /// Ours: how long undelivered data is held.

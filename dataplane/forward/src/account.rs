@@ -24,6 +24,12 @@ pub struct Ledger {
     pub uncertain: u64,
     /// Lost here, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
+    /// Acknowledged by a member that died before it can have published them. Part of `acknowledged`.
+    pub lost_with_member: u64,
+    /// Given to another member, because the one they waited for left or does not answer. Still `held` then.
+    pub rehomed: u64,
+    /// Merged though another member owns them, because that one does not answer. Part of `merged`.
+    pub failover_merged: u64,
     /// Merged into a later interval than their own. Part of `merged`.
     pub late: u64,
     /// Stamped more than one interval ahead, and filed as of now. Part of `merged`.

@@ -9,8 +9,14 @@ use veneur_wire::{
 
 /// Header by which a peer says that it understands our extensions, in requests and answers.
 pub const EXTENSIONS: &str = "veneur-ext";
+/// Header of an answer: which process gave it.
+pub(crate) const INSTANCE: &str = "veneur-instance";
+/// Header of a refusal: nothing of the call was taken.
+pub(crate) const UNREAD: &str = "veneur-unread";
 const SENDER: &str = "veneur-sender";
 const SEQUENCE: &str = "veneur-sequence";
+const FAILOVER: &str = "veneur-failover";
+const LEAVER: &str = "veneur-leaver";
 
 /// Most metrics in one batch; at some hundred bytes for a typical partial, well below a connection's window.
 const MOST_METRICS: usize = 4_096;
@@ -35,6 +41,10 @@ pub struct Facts {
     pub sender: String,
     /// Its place among the sender's batches.
     pub sequence: u64,
+    /// Whether it goes to a member that does not own it, because the owner does not answer.
+    pub failover: bool,
+    /// The global that gives away what it owned, because it stops; empty otherwise. Routed as if it were no member.
+    pub leaver: String,
 }
 
 impl Batch {
@@ -125,6 +135,13 @@ impl Facts {
             metadata.insert(SENDER, sender);
             metadata.insert(SEQUENCE, self.sequence.into());
         }
+        if self.failover {
+            metadata.insert(FAILOVER, "1".parse().expect("a digit is a header value"));
+        }
+        if let Some(leaver) = Some(&self.leaver).filter(|leaver| !leaver.is_empty()).and_then(|name| name.parse().ok())
+        {
+            metadata.insert(LEAVER, leaver);
+        }
     }
 
     pub(crate) fn read(metadata: &MetadataMap) -> Self {
@@ -132,6 +149,8 @@ impl Facts {
         Self {
             sender: text(SENDER).unwrap_or_default().to_owned(),
             sequence: text(SEQUENCE).and_then(|number| number.parse().ok()).unwrap_or_default(),
+            failover: metadata.contains_key(FAILOVER),
+            leaver: text(LEAVER).unwrap_or_default().to_owned(),
         }
     }
 }

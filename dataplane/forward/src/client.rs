@@ -1,29 +1,27 @@
-//! One connection to one address, and what became of each batch sent over it.
+//! One connection to one peer, and what became of each batch sent over it.
 
 use std::{error::Error, time::Duration};
 
-use tonic::{
-    Code, Request, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Request, Status, transport::Channel};
 use veneur_metric::{Condition, Turn};
 
 use crate::{
-    batch::{Batch, EXTENSIONS, Facts},
+    batch::{Batch, EXTENSIONS, Facts, INSTANCE, UNREAD},
+    connect::{CONNECT_TIMEOUT, Failure, Target, dial},
     forwardrpc::forward_client::ForwardClient,
+    watched::{End, Watch},
 };
-
-/// A peer that does not take a connection for this long is treated as not there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A batch that is not answered for this long is given up as uncertain.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Sends batches in dialect C to one address, connecting when there is something to send.
+/// Sends batches in dialect C to one peer, connecting when there is something to send.
 #[derive(Debug)]
 pub struct Client {
-    address: String,
+    target: Target,
     connection: Option<Connection>,
+    /// The process that answered last, as far as it says which it is.
+    instance: Option<String>,
     /// Whether the peer is one of the original's, by connection.
     plain: Condition,
 }
@@ -31,8 +29,18 @@ pub struct Client {
 #[derive(Debug)]
 struct Connection {
     client: ForwardClient<Channel>,
+    watch: Watch,
     /// Whether the peer reads our extension fields; the original's peers do not.
     extended: bool,
+}
+
+/// Who answers at a peer's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answerer {
+    /// Who did before, or it does not say.
+    Same,
+    /// Another process than before: what the one before held is gone, unless it said that it leaves.
+    Other,
 }
 
 /// What became of a batch.
@@ -50,37 +58,69 @@ pub enum Outcome {
     /// The peer has this many metrics on its ledger.
     Acknowledged(u64),
     /// It certainly was not read and can be sent again: the batch comes back, with what went wrong.
-    NotSent(Batch, String),
+    NotSent(Batch, Failure),
     /// This many metrics may or may not have been read, and what went wrong.
     Uncertain(u64, String),
 }
 
 impl Client {
-    /// A client for `host:port`. Nothing is connected yet.
-    pub fn new(address: impl Into<String>) -> Self {
-        Self { address: address.into(), connection: None, plain: Condition::default() }
+    /// A client of a peer. Nothing is connected yet.
+    pub fn new(target: impl Into<Target>) -> Self {
+        Self { target: target.into(), connection: None, instance: None, plain: Condition::default() }
     }
 
-    /// Sends one batch and waits for its answer.
+    /// Connects, unless there is a connection, and says who is there.
+    pub async fn connect(&mut self) -> Result<Answerer, Failure> {
+        if self.connection.is_some() {
+            return Ok(Answerer::Same);
+        }
+        let (connection, instance) = connect(&self.target).await?;
+        self.tell(connection.extended);
+        self.connection = Some(connection);
+        let other = self.instance.is_some() && self.instance != instance;
+        self.instance = instance;
+        Ok(if other { Answerer::Other } else { Answerer::Same })
+    }
+
+    /// Whether there is a connection.
+    pub fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Completes when the connection ends, and says whether the peer had announced that; never without one.
+    pub async fn ended(&mut self) -> bool {
+        let Some(connection) = &mut self.connection else { return std::future::pending().await };
+        let end = connection.watch.end().await;
+        self.connection = None;
+        end == End::Announced
+    }
+
+    /// Sends one batch, over a new connection if there is none, and waits for its answer. Without an answer the
+    /// connection is given up.
     pub async fn send(&mut self, mut batch: Batch) -> Sent {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            None => match connect(&self.address).await {
-                Ok(connection) => {
-                    tell(&mut self.plain, &self.address, connection.extended);
-                    self.connection.insert(connection)
-                }
-                Err(problem) => {
-                    return Sent { unsendable: 0, outcome: Outcome::NotSent(batch, problem) };
-                }
-            },
-        };
+        let unsent = |batch, failure| Sent { unsendable: 0, outcome: Outcome::NotSent(batch, failure) };
+        if let Err(failure) = self.connect().await {
+            return unsent(batch, failure);
+        }
+        let Some(connection) = &mut self.connection else { return unsent(batch, Failure::refused("not connected")) };
         let unsendable = if connection.extended { 0 } else { batch.keep_what_the_original_reads() };
         let outcome = if batch.is_empty() { Outcome::Acknowledged(0) } else { deliver(connection, batch).await };
         if !matches!(outcome, Outcome::Acknowledged(_)) {
             self.connection = None;
         }
         Sent { unsendable, outcome }
+    }
+
+    /// Says once that the peer reads no extensions, and once that it does after all.
+    fn tell(&mut self, extended: bool) {
+        let address = &self.target.address;
+        match self.plain.look(u64::from(!extended)) {
+            Some(Turn::Begun) => {
+                tracing::warn!(address, "Peer does not read extensions: finished points cannot be sent to it");
+            }
+            Some(Turn::Over { .. }) => tracing::info!(address, "Peer reads extensions now"),
+            None => {}
+        }
     }
 }
 
@@ -93,52 +133,42 @@ async fn deliver(connection: &mut Connection, batch: Batch) -> Outcome {
         Err(_) => Status::new(Code::DeadlineExceeded, format!("not answered within {ANSWER_TIMEOUT:?}")),
     };
     if certainly_unread(&status) {
-        Outcome::NotSent(batch, describe(&status))
+        Outcome::NotSent(batch, Failure::refused(describe(&status)))
     } else {
         Outcome::Uncertain(batch.len(), describe(&status))
     }
 }
 
-/// Connects and asks, by an empty call, whether the peer reads our extensions.
-async fn connect(address: &str) -> Result<Connection, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| format!("{address} is not an address: {error}"))?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(10));
-    let channel = endpoint.connect().await.map_err(|error| chain(&error))?;
+/// Connects and asks, by an empty call, whether the peer reads our extensions, and which process it is.
+async fn connect(target: &Target) -> Result<(Connection, Option<String>), Failure> {
+    let (channel, watch) = dial(target).await?;
     let mut client = ForwardClient::new(channel);
     let mut probe = Request::new(tokio_stream::empty());
     Facts::default().write(probe.metadata_mut());
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.send_metrics_v2(probe))
+    let answer = tokio::time::timeout(CONNECT_TIMEOUT, client.send_metrics_v2(probe))
         .await
-        .map_err(|_| format!("not answered within {ANSWER_TIMEOUT:?}"))?
-        .map_err(|status| describe(&status))?;
+        .map_err(|_| Failure::silent(CONNECT_TIMEOUT))?
+        .map_err(|status| Failure::refused(describe(&status)))?;
     let extended = answer.metadata().contains_key(EXTENSIONS);
-    Ok(Connection { client, extended })
+    let instance = answer.metadata().get(INSTANCE).and_then(|instance| instance.to_str().ok()).map(str::to_owned);
+    Ok((Connection { client, watch, extended }, instance))
 }
 
-/// Says once that a peer reads no extensions, and once that it does after all.
-fn tell(plain: &mut Condition, address: &str, extended: bool) {
-    match plain.look(u64::from(!extended)) {
-        Some(Turn::Begun) => {
-            tracing::warn!(address, "Peer does not read extensions: finished points cannot be sent to it");
-        }
-        Some(Turn::Over { .. }) => tracing::info!(address, "Peer reads extensions now"),
-        None => {}
-    }
-}
-
-/// Whether the peer cannot have read the request: it refused the stream, or there was no connection to send it on.
+/// Whether the peer cannot have taken anything of the request: it says so, it refused the stream or had said before that
+/// it takes no more (RFC 9113, 6.8), or there was no connection to send it on.
 fn certainly_unread(status: &Status) -> bool {
+    if status.metadata().contains_key(UNREAD) {
+        return true;
+    }
     let mut cause: Option<&(dyn Error + 'static)> = status.source();
     while let Some(error) = cause {
-        if error.is::<tonic::ConnectError>() {
+        if error.is::<tonic::ConnectError>() || error.downcast_ref().is_some_and(hyper::Error::is_canceled) {
             return true;
         }
         if let Some(h2) = error.downcast_ref::<h2::Error>() {
-            return h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+            // Only streams that the peer has not looked at end by its GOAWAY.
+            let above_last = h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR);
+            return above_last || h2.reason() == Some(h2::Reason::REFUSED_STREAM);
         }
         cause = error.source();
     }

@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use futures::{Stream, StreamExt as _};
@@ -13,6 +14,7 @@ use kube::{
     Api, Client,
     runtime::{WatchStreamExt as _, watcher},
 };
+use tokio::time::Instant;
 use veneur_metric::{Condition, Turn};
 use veneur_ring::Member;
 
@@ -31,6 +33,10 @@ pub struct Service {
     pub port: String,
 }
 
+/// An endpoint that is listed nowhere for this long, and did not say before that it would leave, has vanished. One that is
+/// moved from slice to slice is missing for a moment.
+const VANISHED_AFTER: Duration = Duration::from_millis(500);
+
 /// Members and when the slices that list them were last written, in Unix milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
@@ -38,6 +44,18 @@ pub struct Membership {
     pub written_ms: u64,
     /// The members.
     pub members: Vec<Member>,
+    /// Endpoints that are about to leave.
+    pub leaving: BTreeSet<String>,
+}
+
+/// What a watch shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Seen {
+    Membership(Membership),
+    /// A member is listed no more, without having been about to leave.
+    Vanished(String),
+    /// Changes are not seen, and why; or they are again.
+    Blind(Option<String>),
 }
 
 /// Feeds `router` the membership of `service`, for ever. A lost API server leaves the last membership in force.
@@ -47,21 +65,37 @@ pub async fn follow(client: Client, service: &Service, router: &Arc<Router>) {
         .labels(&format!("kubernetes.io/service-name={}", service.name))
         .timeout(WATCH_SECONDS);
     let events = watcher(slices, config).default_backoff();
-    track(events, &service.port, |membership| router.change(membership.written_ms, membership.members)).await;
+    let on = |seen| match seen {
+        Seen::Membership(membership) => router.change(membership.written_ms, membership.members),
+        Seen::Vanished(name) => router.vanished(&name),
+        Seen::Blind(why) => router.blind(why),
+    };
+    track(events, &service.port, on).await;
 }
 
 async fn track(
     events: impl Stream<Item = Result<watcher::Event<EndpointSlice>, watcher::Error>>,
     port: &str,
-    mut on: impl FnMut(Membership),
+    mut on: impl FnMut(Seen),
 ) {
     let mut slices: BTreeMap<String, EndpointSlice> = BTreeMap::new();
     let mut listed: BTreeMap<String, EndpointSlice> = BTreeMap::new();
     let mut known = BTreeSet::new();
+    let mut missing: BTreeMap<String, Instant> = BTreeMap::new();
     let mut newest_ms = 0;
     let mut failing = Condition::default();
     let mut events = std::pin::pin!(events);
-    while let Some(event) = events.next().await {
+    loop {
+        let overdue = missing.values().min().copied();
+        let event = tokio::select! {
+            event = events.next() => event,
+            () = until(overdue) => {
+                let now = Instant::now();
+                missing.extract_if(.., |_, overdue| *overdue <= now).for_each(|(name, _)| on(Seen::Vanished(name)));
+                continue;
+            }
+        };
+        let Some(event) = event else { return };
         match event {
             Ok(watcher::Event::Init) => {
                 listed.clear();
@@ -79,36 +113,54 @@ async fn track(
                 slices.remove(&name(&slice));
             }
             Err(error) => {
+                let problem = crate::client::chain(&error);
                 if failing.look(1).is_some() {
-                    let problem = crate::client::chain(&error);
                     tracing::warn!(problem, "EndpointSlices cannot be watched: the ring stays as it is");
                 }
+                on(Seen::Blind(Some(format!("EndpointSlices cannot be watched: {problem}"))));
                 continue;
             }
         }
         if let Some(Turn::Over { times }) = failing.look(0) {
             tracing::info!(attempts = times, "EndpointSlices are watched again");
+            on(Seen::Blind(None));
         }
         if listed.is_empty() {
             let mut membership = membership(slices.values(), port, &known);
             // Without the newest slice the others look older than what was said before.
             newest_ms = newest_ms.max(membership.written_ms);
             membership.written_ms = newest_ms;
-            known = membership.members.iter().map(|member| member.name.clone()).collect();
-            on(membership);
+            let listed: BTreeSet<String> = membership.members.iter().map(|member| member.name.clone()).collect();
+            let away = |name: &String| !listed.contains(name) && !membership.leaving.contains(name);
+            missing.retain(|name, _| away(name));
+            for name in known.into_iter().filter(away) {
+                missing.entry(name).or_insert_with(|| Instant::now() + VANISHED_AFTER);
+            }
+            known = listed;
+            on(Seen::Membership(membership));
         }
     }
 }
 
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The members that slices list: the ready ones, and those briefly not ready that were members before. A terminating
-/// endpoint is none, whatever it can still serve.
+/// endpoint is none, whatever it can still serve. Of a pod with addresses of both families the first is taken.
 pub fn membership<'a>(
     slices: impl Iterator<Item = &'a EndpointSlice>,
     port: &str,
     known: &BTreeSet<String>,
 ) -> Membership {
     let mut written_ms = 0;
-    let mut members = BTreeMap::new();
+    let (mut members, mut leaving) = (BTreeMap::new(), BTreeSet::new());
+    // "IPv4" comes before "IPv6": all proxies choose the same address.
+    let mut slices: Vec<&EndpointSlice> = slices.collect();
+    slices.sort_by_key(|slice| &slice.address_type);
     for slice in slices {
         written_ms = written_ms.max(written(slice));
         let ports = slice.ports.iter().flatten();
@@ -124,14 +176,16 @@ pub fn membership<'a>(
             let conditions = endpoint.conditions.clone().unwrap_or_default();
             let terminating = conditions.terminating.unwrap_or(false);
             let ready = conditions.ready.unwrap_or(true) || known.contains(&name);
-            if ready && !terminating {
+            if terminating {
+                leaving.insert(name);
+            } else if ready {
                 let address =
                     if address.contains(':') { format!("[{address}]:{number}") } else { format!("{address}:{number}") };
                 members.entry(name.clone()).or_insert(Member { name, address });
             }
         }
     }
-    Membership { written_ms, members: members.into_values().collect() }
+    Membership { written_ms, members: members.into_values().collect(), leaving }
 }
 
 fn written(slice: &EndpointSlice) -> u64 {
@@ -192,6 +246,44 @@ mod tests {
         let found = membership([&one, &one].into_iter(), "import", &BTreeSet::new());
         assert_eq!(found.members, [Member { name: "a".into(), address: "10.0.0.1:8128".into() }]);
         assert_eq!(found.written_ms, 1_767_225_620_000, "the newest write of any field manager");
+    }
+
+    #[test]
+    fn a_pod_of_two_families_is_one_member_by_its_first() {
+        let one = slice(&json!([endpoint("a", &json!({ "ready": true }))]));
+        let mut other = slice(&json!([{ "addresses": ["fd00::1"], "targetRef": { "kind": "Pod", "name": "a" } }]));
+        other.address_type = "IPv6".into();
+        for slices in [[&one, &other], [&other, &one]] {
+            let found = membership(slices.into_iter(), "import", &BTreeSet::new());
+            assert_eq!(found.members, [Member { name: "a".into(), address: "10.0.0.1:8128".into() }]);
+        }
+    }
+
+    /// What `track` tells of slices that are listed one after the other, a second apart.
+    async fn told(listings: Vec<Value>) -> Vec<Seen> {
+        let (events, feed) = tokio::sync::mpsc::channel(1);
+        let feed = tokio_stream::wrappers::ReceiverStream::new(feed);
+        let mut seen = Vec::new();
+        let feeding = async move {
+            for endpoints in listings {
+                events.send(Ok(watcher::Event::Apply(slice(&endpoints)))).await.expect("followed");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::join!(feeding, track(feed, "import", |told| seen.push(told)));
+        seen
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_missing_has_vanished_and_who_was_terminating_has_not() {
+        let (ready, leaving) = (json!({ "ready": true }), json!({ "ready": false, "terminating": true }));
+        let both = json!([endpoint("a", &ready), endpoint("b", &ready)]);
+        let seen = told(vec![both.clone(), json!([endpoint("a", &ready)])]).await;
+        assert_eq!(seen.last(), Some(&Seen::Vanished("b".into())));
+        let seen =
+            told(vec![both, json!([endpoint("a", &ready), endpoint("b", &leaving)]), json!([endpoint("a", &ready)])])
+                .await;
+        assert!(!seen.iter().any(|seen| matches!(seen, Seen::Vanished(_))), "{seen:?}");
     }
 
     #[test]

@@ -1,16 +1,23 @@
 //! The import server: reads what other instances forward, in dialects B and C.
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use futures::StreamExt as _;
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
 use veneur_wire::{forwardrpc::MetricList, metricpb::Metric};
 
 use crate::{
-    batch::{EXTENSIONS, Facts},
+    accept::accept,
+    batch::{EXTENSIONS, Facts, INSTANCE, UNREAD},
     forwardrpc::forward_server::{Forward, ForwardServer},
+    tls::Guard,
 };
 
 /// Metrics taken from a stream at once: what has arrived is merged, not what will.
@@ -37,59 +44,124 @@ impl From<Stopping> for Status {
     }
 }
 
+/// How imports are served.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How to speak TLS; `None`: plain text.
+    pub tls: Option<Arc<Guard>>,
+    /// Connections at the most; more are refused.
+    pub max_connections: usize,
+    /// Calls under way on one connection at the most; what a client sends beyond waits at the client.
+    pub max_streams: u32,
+    /// After this long a client is told to connect again, so that load spreads over instances that came later; zero:
+    /// never.
+    pub max_connection_age: Duration,
+    /// What calls under way have then, before the connection is cut.
+    pub max_connection_age_grace: Duration,
+    /// How often a silent client is asked whether it is there, and how long its answer may take.
+    pub keep_alive: (Duration, Duration),
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            max_connections: 10_000,
+            max_streams: 100,
+            max_connection_age: Duration::ZERO,
+            max_connection_age_grace: Duration::from_secs(10),
+            keep_alive: (Duration::from_secs(30), Duration::from_secs(20)),
+        }
+    }
+}
+
+/// Connections that wait to be served, at the most: they are served at once.
+const WAITING_CONNECTIONS: usize = 16;
+
 /// Serves imports on `listener` until `stop` completes; calls under way are answered first.
 pub async fn serve(
     listener: TcpListener,
+    settings: Settings,
     importer: Arc<dyn Importer>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    let service = ForwardServer::new(Service { importer }).max_decoding_message_size(LARGEST_MESSAGE);
-    tonic::transport::Server::builder()
-        .tcp_nodelay(true)
-        .http2_keepalive_interval(Some(std::time::Duration::from_secs(30)))
-        .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
-        .await
+    let service = ForwardServer::new(Service { importer, instance: instance() });
+    let service = service.max_decoding_message_size(LARGEST_MESSAGE);
+    let (taken, connections) = mpsc::channel(WAITING_CONNECTIONS);
+    let accepting = accept(listener, settings.tls, settings.max_connections, taken);
+    let mut server = tonic::transport::Server::builder()
+        .max_concurrent_streams(settings.max_streams)
+        .http2_keepalive_interval(Some(settings.keep_alive.0))
+        .http2_keepalive_timeout(Some(settings.keep_alive.1));
+    if !settings.max_connection_age.is_zero() {
+        server = server
+            .max_connection_age(settings.max_connection_age)
+            .max_connection_age_grace(settings.max_connection_age_grace);
+    }
+    let serving = server.add_service(service).serve_with_incoming_shutdown(ReceiverStream::new(connections), stop);
+    // Nobody takes connections any more once serving has begun to end.
+    let (served, ()) = tokio::join!(serving, accepting);
+    served
+}
+
+/// What tells this process from the one before it at the same address.
+fn instance() -> String {
+    let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{:x}", std::process::id(), begun.as_nanos())
 }
 
 struct Service {
     importer: Arc<dyn Importer>,
+    instance: String,
 }
 
 #[tonic::async_trait]
 impl Forward for Service {
     async fn send_metrics(&self, request: Request<MetricList>) -> Result<Response<()>, Status> {
         let facts = Facts::read(request.metadata());
-        self.importer.import(&facts, request.into_inner().metrics)?;
-        Ok(answer())
+        self.importer.import(&facts, request.into_inner().metrics).map_err(|stopping| unread(stopping.into()))?;
+        Ok(self.answer())
     }
 
     async fn send_metrics_v2(&self, request: Request<Streaming<Metric>>) -> Result<Response<()>, Status> {
         let facts = Facts::read(request.metadata());
         let peer = request.remote_addr();
         let mut chunks = request.into_inner().ready_chunks(CHUNK);
+        let mut first = true;
         while let Some(chunk) = chunks.next().await {
             let mut broken = None;
             let metrics: Vec<Metric> =
                 chunk.into_iter().map_while(|metric| metric.map_err(|status| broken = Some(status)).ok()).collect();
-            self.importer.import(&facts, metrics)?;
+            if let Err(stopping) = self.importer.import(&facts, metrics) {
+                let status = Status::from(stopping);
+                return Err(if first { unread(status) } else { status });
+            }
+            first = false;
             if let Some(status) = broken {
                 log_broken(peer, &status);
                 return Err(status);
             }
         }
-        Ok(answer())
+        Ok(self.answer())
     }
+}
+
+impl Service {
+    fn answer(&self) -> Response<()> {
+        let mut response = Response::new(());
+        let metadata = response.metadata_mut();
+        metadata.insert(EXTENSIONS, "1".parse().expect("a digit is a header value"));
+        metadata.insert(INSTANCE, self.instance.parse().expect("digits and a dash are a header value"));
+        response
+    }
+}
+
+/// Says that nothing of a call was taken: the sender may give all of it to another instance.
+fn unread(mut status: Status) -> Status {
+    status.metadata_mut().insert(UNREAD, "1".parse().expect("a digit is a header value"));
+    status
 }
 
 fn log_broken(peer: Option<SocketAddr>, status: &Status) {
     tracing::debug!(peer = ?peer, status = %status, "Import stream broke off: what was read of it is merged");
-}
-
-fn answer() -> Response<()> {
-    let mut metadata = MetadataMap::new();
-    metadata.insert(EXTENSIONS, "1".parse().expect("a digit is a header value"));
-    let mut response = Response::new(());
-    *response.metadata_mut() = metadata;
-    response
 }

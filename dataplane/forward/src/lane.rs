@@ -1,22 +1,19 @@
 //! The way to one peer: a bounded queue and the task that empties it.
 
+mod delivering;
+
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
-use veneur_metric::{Condition, Durations, Turn};
+use veneur_metric::Durations;
 
-use crate::{
-    Account, Batch,
-    client::{Client, Outcome, Sent},
-};
-
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(5);
+use crate::{Account, Batch, clock::now_ms, connect::Target, unflushed::Unflushed};
+use delivering::Delivering;
 
 /// How much a lane may hold, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +24,28 @@ pub struct Limits {
     pub max_age: Duration,
 }
 
+/// How a peer does, as far as a lane knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Health {
+    /// It answered last, or was never needed.
+    #[default]
+    Reached,
+    /// It neither answers nor refuses, since then.
+    Silent(Instant),
+    /// It refused, or its connection broke, and it could not be connected to again.
+    Dead,
+}
+
+/// What became of the metrics of one peer, since its lane was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[expect(missing_docs, reason = "as in the ledger")]
+pub struct Counts {
+    pub acknowledged: u64,
+    pub uncertain: u64,
+    pub dropped: BTreeMap<&'static str, u64>,
+    pub lost_with_member: u64,
+}
+
 /// Hands batches to one peer. Offering never waits: a slow peer delays nobody but itself.
 #[derive(Debug, Clone)]
 pub struct Lane {
@@ -35,11 +54,13 @@ pub struct Lane {
 
 #[derive(Debug)]
 struct Queue {
-    address: String,
+    target: Target,
     limits: Limits,
     account: Arc<Account>,
     state: Mutex<State>,
     changed: Notify,
+    /// Told when the peer's health changes.
+    noticed: Arc<Notify>,
     closed: CancellationToken,
 }
 
@@ -49,21 +70,29 @@ struct State {
     bytes: usize,
     /// Metrics that are being sent.
     out: u64,
+    health: Health,
+    counts: Counts,
+    unflushed: Unflushed,
     /// How long batches took.
     took: Durations,
 }
 
 impl Lane {
-    /// A lane to `host:port`. Nothing is delivered until [`run`](Self::run) is polled.
-    pub fn new(address: impl Into<String>, limits: Limits, account: Arc<Account>) -> Self {
-        let address = address.into();
+    /// A lane to a peer. Nothing is delivered until [`run`](Self::run) is polled.
+    pub fn new(target: impl Into<Target>, limits: Limits, account: Arc<Account>) -> Self {
+        Self::noticed_by(target, limits, account, Arc::default())
+    }
+
+    /// The same, with somebody to tell when the peer's [`health`](Self::health) changes.
+    pub fn noticed_by(target: impl Into<Target>, limits: Limits, account: Arc<Account>, noticed: Arc<Notify>) -> Self {
         Self {
             queue: Arc::new(Queue {
-                address,
+                target: target.into(),
                 limits,
                 account,
                 state: Mutex::default(),
                 changed: Notify::new(),
+                noticed,
                 closed: CancellationToken::new(),
             }),
         }
@@ -71,13 +100,35 @@ impl Lane {
 
     /// Queues a batch whose metrics are on the ledger as held; drops the oldest beyond the limit.
     pub fn offer(&self, batch: Batch) {
+        self.offer_waiting(batch, Instant::now());
+    }
+
+    /// The same, for a batch that has been waiting elsewhere since then.
+    pub fn offer_waiting(&self, batch: Batch, since: Instant) {
         let mut state = self.queue.lock();
         state.bytes += batch.bytes();
-        state.waiting.push_back((batch, Instant::now()));
+        state.waiting.push_back((batch, since));
         let dropped = state.shrink(self.queue.limits.max_bytes);
+        state.drop_held(&self.queue.account, "queue_full", dropped);
         drop(state);
-        self.queue.account.record(|ledger| ledger.drop_held("queue_full", dropped));
         self.queue.changed.notify_one();
+    }
+
+    /// Takes out everything that waits, to be given to another peer. It stays on the ledger as held.
+    pub fn take_waiting(&self) -> Vec<(Batch, Instant)> {
+        let mut state = self.queue.lock();
+        state.bytes = 0;
+        state.waiting.drain(..).collect()
+    }
+
+    /// How the peer does.
+    pub fn health(&self) -> Health {
+        self.queue.lock().health
+    }
+
+    /// What became of the metrics so far.
+    pub fn counts(&self) -> Counts {
+        self.queue.lock().counts.clone()
     }
 
     /// Batches and bytes waiting.
@@ -106,72 +157,35 @@ impl Lane {
     /// Drops what still waits, when there is no time left to deliver it. What was being sent when [`run`](Self::run)
     /// was ended may have arrived.
     pub fn abandon(&self) {
-        let (dropped, out) = {
-            let mut state = self.queue.lock();
-            state.bytes = 0;
-            (state.waiting.drain(..).map(|(batch, _)| batch.len()).sum(), std::mem::take(&mut state.out))
-        };
-        self.queue.account.record(|ledger| {
-            ledger.drop_held("shutdown", dropped);
-            ledger.held -= out.min(ledger.held);
-            ledger.uncertain += out;
-        });
+        let mut state = self.queue.lock();
+        state.bytes = 0;
+        let dropped = state.waiting.drain(..).map(|(batch, _)| batch.len()).sum();
+        state.drop_held(&self.queue.account, "shutdown", dropped);
+        state.uncertain(&self.queue.account);
     }
 
     /// Delivers until closed and empty.
     pub async fn run(self) {
-        let queue = &self.queue;
-        let mut client = Client::new(&queue.address);
-        let mut retry = FIRST_RETRY;
-        let (mut unreachable, mut unanswered) = (Condition::default(), Condition::default());
-        while let Some((batch, since)) = queue.next().await {
-            let begun = Instant::now();
-            let Sent { unsendable, outcome } = client.send(batch).await;
-            queue.lock().sent(begun.elapsed());
-            queue.account.record(|ledger| ledger.drop_held("peer_cannot_carry", unsendable));
-            match outcome {
-                Outcome::Acknowledged(metrics) => {
-                    if let Some(Turn::Over { times }) = unreachable.look(0) {
-                        tracing::info!(peer = queue.address, attempts = times, "Peer is reached again");
-                    }
-                    if let Some(Turn::Over { times }) = unanswered.look(0) {
-                        tracing::info!(peer = queue.address, batches = times, "Peer answers again");
-                    }
-                    retry = FIRST_RETRY;
-                    queue.account.record(|ledger| {
-                        ledger.held -= metrics;
-                        ledger.acknowledged += metrics;
-                    });
-                }
-                Outcome::NotSent(batch, problem) => {
-                    if unreachable.look(1).is_some() {
-                        tracing::warn!(peer = queue.address, problem, "Peer cannot be reached, holding its data");
-                    }
-                    queue.put_back(batch, since);
-                    // Once closed there is no time for long pauses.
-                    if queue.closed.run_until_cancelled(tokio::time::sleep(retry)).await.is_none() {
-                        tokio::time::sleep(FIRST_RETRY).await;
-                    }
-                    retry = (retry * 2).min(LAST_RETRY);
-                }
-                Outcome::Uncertain(metrics, problem) => {
-                    if unanswered.look(1).is_some() {
-                        tracing::warn!(peer = queue.address, metrics, problem, "No answer: delivery is uncertain");
-                    }
-                    queue.account.record(|ledger| {
-                        ledger.held -= metrics;
-                        ledger.uncertain += metrics;
-                    });
-                }
-            }
-        }
+        Delivering::new(&self.queue).run().await;
     }
 }
 
 impl State {
-    fn sent(&mut self, took: Duration) {
-        self.out = 0;
-        self.took.push(took);
+    fn drop_held(&mut self, account: &Account, reason: &'static str, metrics: u64) {
+        if metrics > 0 {
+            *self.counts.dropped.entry(reason).or_default() += metrics;
+            account.record(|ledger| ledger.drop_held(reason, metrics));
+        }
+    }
+
+    /// What was being sent may have arrived.
+    fn uncertain(&mut self, account: &Account) {
+        let out = std::mem::take(&mut self.out);
+        self.counts.uncertain += out;
+        account.record(|ledger| {
+            ledger.held -= out.min(ledger.held);
+            ledger.uncertain += out;
+        });
     }
 
     /// Takes out the oldest batches until the rest fits, and says how many metrics that were.
@@ -192,37 +206,91 @@ impl Queue {
     async fn next(&self) -> Option<(Batch, Instant)> {
         loop {
             let changed = self.changed.notified();
-            let mut expired = 0;
-            let (next, closed) = {
+            self.expire();
+            let next = {
                 let mut state = self.lock();
-                let mut next = None;
-                while let Some((batch, since)) = state.waiting.pop_front() {
+                let next = state.waiting.pop_front();
+                if let Some((batch, _)) = &next {
                     state.bytes -= batch.bytes();
-                    if since.elapsed() <= self.limits.max_age {
-                        state.out = batch.len();
-                        next = Some((batch, since));
-                        break;
-                    }
-                    expired += batch.len();
+                    state.out = batch.len();
                 }
-                (next, self.closed.is_cancelled())
+                next
             };
-            self.account.record(|ledger| ledger.drop_held("expired", expired));
-            if next.is_some() || closed {
+            if next.is_some() || self.closed.is_cancelled() {
                 return next;
             }
             changed.await;
         }
     }
 
+    /// Drops what is too old.
+    fn expire(&self) {
+        let mut state = self.lock();
+        let mut expired = 0;
+        while let Some((batch, _)) = state.waiting.pop_front_if(|(_, since)| since.elapsed() > self.limits.max_age) {
+            state.bytes -= batch.bytes();
+            expired += batch.len();
+        }
+        state.drop_held(&self.account, "expired", expired);
+    }
+
     fn put_back(&self, batch: Batch, since: Instant) {
-        let dropped = {
-            let mut state = self.lock();
-            state.bytes += batch.bytes();
-            state.waiting.push_front((batch, since));
-            state.shrink(self.limits.max_bytes)
+        let mut state = self.lock();
+        state.out = 0;
+        state.bytes += batch.bytes();
+        state.waiting.push_front((batch, since));
+        let dropped = state.shrink(self.limits.max_bytes);
+        state.drop_held(&self.account, "queue_full", dropped);
+    }
+
+    /// Notes that a batch was answered, or not, and that the peer could not carry some of it.
+    fn sent(&self, took: Duration, unsendable: u64) {
+        let mut state = self.lock();
+        state.took.push(took);
+        state.out -= unsendable.min(state.out);
+        state.drop_held(&self.account, "peer_cannot_carry", unsendable);
+    }
+
+    fn acknowledged(&self, metrics: u64, due: Unflushed) {
+        let mut state = self.lock();
+        state.out = 0;
+        state.counts.acknowledged += metrics;
+        state.unflushed.add(due, now_ms());
+        self.account.record(|ledger| {
+            ledger.held -= metrics.min(ledger.held);
+            ledger.acknowledged += metrics;
+        });
+    }
+
+    /// What the peer had answered for and not flushed yet is gone with it.
+    fn lost_with_member(&self) {
+        let mut state = self.lock();
+        let lost = state.unflushed.take(now_ms());
+        state.counts.lost_with_member += lost;
+        self.account.record(|ledger| ledger.lost_with_member += lost);
+    }
+
+    /// Remembers how the peer does. Silence counts from when it began, and is not better than being dead.
+    fn became(&self, health: Health) {
+        let mut state = self.lock();
+        let keeps = match (state.health, health) {
+            (Health::Silent(_) | Health::Dead, Health::Silent(_)) => true,
+            (before, now) => before == now,
         };
-        self.account.record(|ledger| ledger.drop_held("queue_full", dropped));
+        if !keeps {
+            state.health = health;
+            drop(state);
+            self.noticed.notify_one();
+        }
+    }
+
+    fn health(&self) -> Health {
+        self.lock().health
+    }
+
+    /// Whether nothing waits, and nothing will.
+    fn is_over(&self) -> bool {
+        self.closed.is_cancelled() && self.lock().waiting.is_empty()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

@@ -12,13 +12,19 @@
 //!
 //! Not here: what a metric means, and how it is encoded.
 
+mod accept;
 pub mod account;
 pub mod batch;
 pub mod client;
+mod clock;
+pub mod connect;
 pub mod discovery;
 pub mod import;
 pub mod lane;
 pub mod router;
+pub mod tls;
+mod unflushed;
+mod watched;
 
 #[expect(
     unreachable_pub,

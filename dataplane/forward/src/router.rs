@@ -1,4 +1,10 @@
 //! The proxy's heart: each metric to the lane of the member that owns it.
+//!
+//! Who owns a metric follows from the ring that governs its stamp. A member that does not answer is passed over: what is
+//! its own goes to the member that a ring without it would name, until the boundary after it answers again.
+
+mod absent;
+mod address;
 
 use std::{
     collections::HashMap,
@@ -6,21 +12,26 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use serde::Serialize;
-use tokio::task::JoinSet;
+use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use veneur_metric::Stamp;
-use veneur_ring::{Change, Key, Member, Timeline};
-use veneur_wire::{Item, Refused, decode, metricpb, metricpb::Metric};
+use veneur_ring::{Change, Member, Timeline};
+use veneur_wire::metricpb::Metric;
 
 use crate::{
     Account, Batch, Facts,
+    clock::{millis, now_ms},
+    connect::Target,
     import::{Importer, Stopping},
-    lane::{Lane, Limits},
+    lane::{Counts, Lane, Limits},
+    tls::Trust,
 };
+use absent::{Absent, Turn};
+use address::{Addressed, address};
 
 /// Routes imported metrics over the ring that governs their stamp.
 #[derive(Debug)]
@@ -28,8 +39,11 @@ pub struct Router {
     name: String,
     interval: Duration,
     limits: Limits,
+    tls: Option<Arc<Trust>>,
     account: Arc<Account>,
     sequence: AtomicU64,
+    /// Told when a member's health changes.
+    noticed: Arc<Notify>,
     routes: Mutex<Routes>,
 }
 
@@ -37,6 +51,8 @@ pub struct Router {
 struct Routes {
     timeline: Timeline,
     lanes: HashMap<Member, Lane>,
+    /// Members that are passed over.
+    absent: Absent,
     /// Lanes of members that are in no ring any more, until they are empty.
     retiring: Vec<Lane>,
     /// Set once, when what is held is being delivered for the last time.
@@ -45,6 +61,8 @@ struct Routes {
     /// When the first membership came, in Unix milliseconds.
     since_ms: Option<u64>,
     ready: bool,
+    /// Why members are not known any more, while that is so.
+    blind: Option<String>,
 }
 
 /// What a router shows of itself.
@@ -52,6 +70,9 @@ struct Routes {
 pub struct RingView {
     /// Hash of the newest ring's members: equal on proxies that agree.
     pub hash: String,
+    /// Why changes of members are not seen at present, in which case the last ring stays in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blind: Option<String>,
     /// Members of the newest ring, by name and address, and what waits for each.
     pub members: Vec<MemberView>,
 }
@@ -62,28 +83,41 @@ pub struct RingView {
 pub struct MemberView {
     pub name: String,
     pub address: String,
+    /// Whether it is passed over, because it does not answer.
+    pub absent: bool,
     pub waiting_batches: usize,
     pub waiting_bytes: usize,
+    #[serde(flatten)]
+    pub counts: Counts,
 }
 
 impl Router {
     /// A router without members. `name` is what it calls itself to its members; `interval` is the tiers'.
-    pub fn new(name: impl Into<String>, interval: Duration, limits: Limits, account: Arc<Account>) -> Self {
-        let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+    pub fn new(
+        name: impl Into<String>,
+        interval: Duration,
+        limits: Limits,
+        tls: Option<Arc<Trust>>,
+        account: Arc<Account>,
+    ) -> Self {
         Self {
             name: name.into(),
             interval,
             limits,
+            tls,
             account,
             sequence: AtomicU64::new(0),
+            noticed: Arc::default(),
             routes: Mutex::new(Routes {
-                timeline: Timeline::new(interval_ms),
+                timeline: Timeline::new(millis(interval)),
                 lanes: HashMap::new(),
+                absent: Absent::default(),
                 retiring: Vec::new(),
                 draining: false,
                 tasks: JoinSet::new(),
                 since_ms: None,
                 ready: false,
+                blind: None,
             }),
         }
     }
@@ -91,6 +125,7 @@ impl Router {
     /// Takes a membership that was written at `written_ms`.
     pub fn change(&self, written_ms: u64, members: Vec<Member>) {
         let mut routes = self.routes();
+        members.iter().for_each(|member| routes.absent.listed(member));
         match routes.timeline.change(written_ms, members) {
             Change::First => {
                 routes.since_ms = Some(now_ms());
@@ -104,7 +139,23 @@ impl Router {
             Change::RefusedEmpty => tracing::warn!("Membership is empty: keeping the last good ring"),
             Change::Unchanged => {}
         }
-        routes.retire(now_ms().saturating_sub(2 * millis(self.interval)));
+        self.retire(&mut routes);
+    }
+
+    /// Passes over a member at once, because it is not there any more and did not say that it would leave.
+    pub fn vanished(&self, name: &str) {
+        let mut routes = self.routes();
+        let gone: Vec<Member> = routes.lanes.keys().filter(|member| member.name == name).cloned().collect();
+        for member in gone {
+            tracing::warn!(member = name, "Member vanished: what is its own goes to its second choice");
+            routes.absent.leave(member.clone());
+            self.rehome(&mut routes, &member);
+        }
+    }
+
+    /// Says why changes of members are not seen, or that they are seen again.
+    pub fn blind(&self, why: Option<String>) {
+        self.routes().blind = why;
     }
 
     /// Ready one boundary after the first members: from then on every proxy routes a stamp alike.
@@ -120,13 +171,21 @@ impl Router {
     pub fn view(&self) -> RingView {
         let routes = self.routes();
         let Some(ring) = routes.timeline.latest() else {
-            return RingView { hash: String::new(), members: Vec::new() };
+            return RingView { hash: String::new(), blind: routes.blind.clone(), members: Vec::new() };
         };
         let members = ring.members().iter().map(|member| {
-            let (waiting_batches, waiting_bytes) = routes.lanes.get(member).map(Lane::waiting).unwrap_or_default();
-            MemberView { name: member.name.clone(), address: member.address.clone(), waiting_batches, waiting_bytes }
+            let lane = routes.lanes.get(member);
+            let (waiting_batches, waiting_bytes) = lane.map(Lane::waiting).unwrap_or_default();
+            MemberView {
+                name: member.name.clone(),
+                address: member.address.clone(),
+                absent: routes.absent.contains(member),
+                waiting_batches,
+                waiting_bytes,
+                counts: lane.map(Lane::counts).unwrap_or_default(),
+            }
         });
-        RingView { hash: format!("{:016x}", ring.hash()), members: members.collect() }
+        RingView { hash: format!("{:016x}", ring.hash()), blind: routes.blind.clone(), members: members.collect() }
     }
 
     /// Takes nothing more, and delivers what is held, for as long as `budget` lasts; the rest is dropped and counted.
@@ -146,10 +205,135 @@ impl Router {
         lanes.iter().for_each(Lane::abandon);
     }
 
-    /// Ends lanes whose member has left every ring, as they empty. Runs until `stop`.
+    /// Passes over members that do not answer, and ends lanes whose member has left every ring, as they empty. Runs until
+    /// `stop`.
     pub async fn tend(&self, stop: CancellationToken) {
-        while stop.run_until_cancelled(tokio::time::sleep(self.interval)).await.is_some() {
-            self.routes().retire(now_ms().saturating_sub(2 * millis(self.interval)));
+        loop {
+            let now_ms = now_ms();
+            let boundary_ms = Stamp::under_way(now_ms, self.interval).boundary_ms;
+            let boundary = tokio::time::sleep(Duration::from_millis(boundary_ms.saturating_sub(now_ms).max(1)));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.noticed.notified() => {}
+                () = boundary => {}
+            }
+            let mut routes = self.routes();
+            self.look(&mut routes);
+            self.retire(&mut routes);
+        }
+    }
+
+    /// Looks how all members do.
+    fn look(&self, routes: &mut Routes) {
+        let now_ms = now_ms();
+        for (member, lane) in routes.lanes.clone() {
+            match routes.absent.look(&member, lane.health(), now_ms, self.interval) {
+                Turn::Left => {
+                    tracing::warn!(member = member.name, "Member does not answer: passed over");
+                    self.rehome(routes, &member);
+                }
+                Turn::Returns { boundary_ms } => {
+                    tracing::info!(
+                        member = member.name,
+                        boundary_ms,
+                        "Member answers again: back from this boundary on"
+                    );
+                }
+                Turn::Stays => {}
+            }
+        }
+    }
+
+    /// Gives what waits for a member to those that own it without that member.
+    fn rehome(&self, routes: &mut Routes, member: &Member) {
+        let Some(lane) = routes.lanes.get(member) else { return };
+        let waiting = lane.take_waiting();
+        self.rehome_batches(routes, waiting);
+    }
+
+    fn rehome_batches(&self, routes: &mut Routes, waiting: Vec<(Batch, Instant)>) {
+        let arrived = Stamp::under_way(now_ms(), self.interval);
+        for (batch, since) in waiting {
+            let facts = Facts { failover: true, ..batch.facts };
+            let count = batch.metrics.len() as u64;
+            let addressed: Vec<Addressed> =
+                batch.metrics.into_iter().filter_map(|metric| address(metric, &facts, arrived).ok()).collect();
+            debug_assert_eq!(addressed.len() as u64, count, "what waits was valid when it came");
+            self.account.record(|ledger| ledger.rehomed += count);
+            let unrouted = self.route(routes, &facts, addressed, since);
+            self.account.record(|ledger| ledger.drop_held("no_member", unrouted));
+        }
+    }
+
+    /// Hands metrics that are on the ledger as held to the lanes of their owners, and says how many have none.
+    fn route(&self, routes: &mut Routes, facts: &Facts, addressed: Vec<Addressed>, since: Instant) -> u64 {
+        let mut unrouted = 0;
+        let mut groups: HashMap<Group<'_>, Vec<Metric>> = HashMap::new();
+        let rings = routes.timeline.clone();
+        for Addressed { metric, key, stamp, finished } in addressed {
+            let Some(ring) = rings.at(stamp.boundary_ms) else {
+                unrouted += 1;
+                continue;
+            };
+            let stays = |member: &Member| facts.leaver.is_empty() || member.name != facts.leaver;
+            let Some(owner) = ring.owner_among(key, stays).or_else(|| ring.owner(key)) else {
+                unrouted += 1;
+                continue;
+            };
+            let second = routes
+                .absent
+                .contains(owner)
+                .then(|| ring.owner_among(key, |member| stays(member) && routes.absent.admits(member, stamp)))
+                .flatten()
+                .filter(|second| *second != owner);
+            let place = second.unwrap_or(owner);
+            let group = groups.entry(Group { member: place, failover: second.is_some(), finished });
+            group.or_default().push(metric);
+        }
+        for (Group { member, failover, finished }, metrics) in groups {
+            let batches = Batch::split(metrics, || {
+                // Finished points keep the facts of their origin, by which a global can tell whose they are.
+                let own = if finished { facts.clone() } else { self.next_facts() };
+                Facts { failover, leaver: String::new(), ..own }
+            });
+            let lane = self.lane(routes, member.clone());
+            batches.into_iter().for_each(|batch| lane.offer_waiting(batch, since));
+        }
+        unrouted
+    }
+
+    fn lane(&self, routes: &mut Routes, member: Member) -> Lane {
+        let Routes { lanes, tasks, .. } = routes;
+        let lane = lanes.entry(member).or_insert_with_key(|member| {
+            let target = Target { address: member.address.clone(), tls: self.tls.clone() };
+            let noticed = Arc::clone(&self.noticed);
+            let lane = Lane::noticed_by(target, self.limits, Arc::clone(&self.account), noticed);
+            tasks.spawn(lane.clone().run());
+            lane
+        });
+        lane.clone()
+    }
+
+    /// Forgets rings that no stamp can need any more, closes the lanes of members in none of the rest, gives what still
+    /// waits for them to others, and reaps those that are empty.
+    fn retire(&self, routes: &mut Routes) {
+        routes.timeline.forget_before(now_ms().saturating_sub(2 * millis(self.interval)));
+        let Routes { timeline, lanes, .. } = routes;
+        let gone = |member: &Member| !timeline.rings().any(|ring| ring.members().contains(member));
+        let left: Vec<Member> = lanes.keys().filter(|member| gone(member)).cloned().collect();
+        for member in left {
+            routes.absent.forget(&member);
+            if let Some(lane) = routes.lanes.remove(&member) {
+                self.rehome_batches(routes, lane.take_waiting());
+                lane.close();
+                routes.retiring.push(lane);
+            }
+        }
+        routes.retiring.retain(|lane| !lane.is_empty());
+        while let Some(ended) = routes.tasks.try_join_next() {
+            if let Err(panicked) = ended {
+                tracing::error!(%panicked, "A lane's task failed: what it held waits until the process ends");
+            }
         }
     }
 
@@ -158,8 +342,18 @@ impl Router {
     }
 
     fn next_facts(&self) -> Facts {
-        Facts { sender: self.name.clone(), sequence: self.sequence.fetch_add(1, Ordering::Relaxed) }
+        Facts { sender: self.name.clone(), sequence: self.sequence.fetch_add(1, Ordering::Relaxed), ..Facts::default() }
     }
+}
+
+/// Metrics that travel together.
+#[derive(PartialEq, Eq, Hash)]
+struct Group<'a> {
+    member: &'a Member,
+    /// Whether another member owns them.
+    failover: bool,
+    /// Whether they are points, events or checks.
+    finished: bool,
 }
 
 impl Importer for Router {
@@ -180,109 +374,19 @@ impl Importer for Router {
         if routes.draining {
             return Err(Stopping);
         }
-        let mut unrouted = 0;
-        let mut partials: HashMap<Member, Vec<Metric>> = HashMap::new();
-        let mut points: HashMap<Member, Vec<Metric>> = HashMap::new();
-        for Addressed { metric, key, stamp, finished } in addressed {
-            let group = if finished { &mut points } else { &mut partials };
-            match routes.timeline.at(stamp.boundary_ms).and_then(|ring| ring.owner(key)) {
-                Some(owner) => match group.get_mut(owner) {
-                    Some(metrics) => metrics.push(metric),
-                    None => {
-                        group.insert(owner.clone(), vec![metric]);
-                    }
-                },
-                None => unrouted += 1,
-            }
-        }
-
+        let good = addressed.len() as u64;
         self.account.record(|ledger| {
             ledger.imported += count;
-            ledger.held += count - unrouted - refused.values().sum::<u64>();
-            ledger.drop_new("no_member", unrouted);
+            ledger.held += good;
             refused.iter().for_each(|(reason, count)| ledger.drop_new(reason, *count));
         });
-        for (member, metrics) in partials {
-            let batches = Batch::split(metrics, || self.next_facts());
-            self.offer(&mut routes, member, batches);
-        }
-        // Points keep the facts of their origin, by which a global can tell whose they are.
-        for (member, metrics) in points {
-            let batches = Batch::split(metrics, || facts.clone());
-            self.offer(&mut routes, member, batches);
-        }
+        let unrouted = self.route(&mut routes, facts, addressed, Instant::now());
+        self.account.record(|ledger| ledger.drop_held("no_member", unrouted));
         Ok(())
-    }
-}
-
-/// A metric and what decides its way.
-struct Addressed {
-    metric: Metric,
-    key: Key,
-    stamp: Stamp,
-    /// Whether it is a point, event or check: these go where all of their origin go.
-    finished: bool,
-}
-
-/// Checks a metric, stamps it if nobody has, and sorts its tags.
-fn address(mut metric: Metric, facts: &Facts, arrived: Stamp) -> Result<Addressed, Refused> {
-    match decode(&metric)? {
-        Item::Partial(partial) => {
-            let stamp = partial.stamp.unwrap_or(arrived);
-            metric.stamp = Some(metricpb::Stamp { boundary_ms: stamp.boundary_ms, interval_ms: stamp.interval_ms });
-            let context = &partial.context;
-            metric.tags = context.tags.iter().map(str::to_owned).collect();
-            let key = Key::new(&context.name, context.kind.as_str(), context.tags.joined());
-            Ok(Addressed { metric, key, stamp, finished: false })
-        }
-        Item::Point(_, stamp) | Item::Event(_, stamp) | Item::Check(_, stamp) => {
-            Ok(Addressed { metric, key: Key::origin(&facts.sender), stamp, finished: true })
-        }
-    }
-}
-
-impl Router {
-    fn offer(&self, routes: &mut Routes, member: Member, batches: Vec<Batch>) {
-        let Routes { lanes, tasks, .. } = routes;
-        let lane = lanes.entry(member).or_insert_with_key(|member| {
-            let lane = Lane::new(&member.address, self.limits, Arc::clone(&self.account));
-            tasks.spawn(lane.clone().run());
-            lane
-        });
-        batches.into_iter().for_each(|batch| lane.offer(batch));
-    }
-}
-
-impl Routes {
-    /// Forgets rings that no stamp from `before_ms` on can need, closes the lanes of members in none of the rest, and
-    /// reaps those that are empty.
-    fn retire(&mut self, before_ms: u64) {
-        self.timeline.forget_before(before_ms);
-        let Self { timeline, lanes, retiring, tasks, .. } = self;
-        let gone = |member: &Member| !timeline.rings().any(|ring| ring.members().contains(member));
-        let left: Vec<Member> = lanes.keys().filter(|member| gone(member)).cloned().collect();
-        for lane in left.iter().filter_map(|member| lanes.remove(member)) {
-            lane.close();
-            retiring.push(lane);
-        }
-        retiring.retain(|lane| !lane.is_empty());
-        while let Some(ended) = tasks.try_join_next() {
-            if let Err(panicked) = ended {
-                tracing::error!(%panicked, "A lane's task failed: what it held waits until the process ends");
-            }
-        }
     }
 }
 
 fn names(routes: &Routes) -> Vec<String> {
     let ring = routes.timeline.latest();
     ring.map(|ring| ring.members().iter().map(|member| member.name.clone()).collect()).unwrap_or_default()
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map(millis).unwrap_or_default()
 }

@@ -10,7 +10,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use veneur_forward::{
     Account, Batch, Facts, Ledger,
     client::{Client, Outcome},
-    import::{Importer, Stopping, serve},
+    import::{Importer, Settings, Stopping, serve},
     lane::{Lane, Limits},
     router::Router,
 };
@@ -44,7 +44,9 @@ async fn peer() -> Peer {
     let seen = Arc::new(Seen::default());
     let mut serving = JoinSet::new();
     let importer = Arc::clone(&seen);
-    serving.spawn(async move { serve(listener, importer, std::future::pending()).await.expect("serves") });
+    serving.spawn(async move {
+        serve(listener, Settings::default(), importer, std::future::pending()).await.expect("serves");
+    });
     Peer { address, seen, _serving: serving }
 }
 
@@ -55,7 +57,7 @@ fn counter(name: &str, stamp: Option<Stamp>) -> Metric {
 }
 
 fn produce(account: &Account, lane: &Lane, metrics: Vec<Metric>) {
-    for batch in Batch::split(metrics, || Facts { sender: "pod-0".into(), sequence: 7 }) {
+    for batch in Batch::split(metrics, || Facts { sender: "pod-0".into(), sequence: 7, ..Facts::default() }) {
         account.record(|ledger| {
             ledger.produced += batch.len();
             ledger.held += batch.len();
@@ -91,7 +93,7 @@ async fn what_a_peer_answered_is_acknowledged_and_carries_its_facts() {
     assert_eq!((ledger.produced, ledger.acknowledged, ledger.held), (500, 500, 0), "{ledger:?}");
     let seen = peer.seen.0.lock().expect("not poisoned");
     assert_eq!(seen.len(), 500);
-    assert!(seen.iter().all(|(facts, _)| *facts == Facts { sender: "pod-0".into(), sequence: 7 }));
+    assert!(seen.iter().all(|(facts, _)| *facts == Facts { sender: "pod-0".into(), sequence: 7, ..Facts::default() }));
 }
 
 #[tokio::test]
@@ -108,7 +110,9 @@ async fn what_was_refused_comes_back_whole_and_can_be_sent_again() {
     let seen = Arc::new(Seen::default());
     let (importer, mut serving) = (Arc::clone(&seen), JoinSet::new());
     let listener = TcpListener::bind(address).await.expect("the port is free again");
-    serving.spawn(async move { serve(listener, importer, std::future::pending()).await.expect("serves") });
+    serving.spawn(async move {
+        serve(listener, Settings::default(), importer, std::future::pending()).await.expect("serves");
+    });
     assert!(matches!(client.send(batch).await.outcome, Outcome::Acknowledged(1)));
     assert_eq!(seen.0.lock().expect("not poisoned").len(), 1);
 }
@@ -154,7 +158,9 @@ async fn what_was_being_sent_when_time_ran_out_is_uncertain() {
     let ((entered, enters), (release, released)) = (mpsc::sync_channel(1), mpsc::channel::<()>());
     let mut serving = JoinSet::new();
     let importer = Arc::new(Hung { entered, released: Mutex::new(released) });
-    serving.spawn(async move { serve(listener, importer, std::future::pending()).await.expect("serves") });
+    serving.spawn(async move {
+        serve(listener, Settings::default(), importer, std::future::pending()).await.expect("serves");
+    });
 
     let account = Arc::new(Account::default());
     let lane = Lane::new(address, LIMITS, Arc::clone(&account));
@@ -174,7 +180,7 @@ async fn what_was_being_sent_when_time_ran_out_is_uncertain() {
 #[tokio::test]
 async fn one_dead_member_does_not_delay_the_others() {
     let (alive, account) = (peer().await, Arc::new(Account::default()));
-    let router = Router::new("proxy-0", Duration::from_secs(10), LIMITS, Arc::clone(&account));
+    let router = Router::new("proxy-0", Duration::from_secs(10), LIMITS, None, Arc::clone(&account));
     let member = |name: &str, address: &str| Member { name: name.into(), address: address.into() };
     // Port 1 refuses connections.
     router.change(0, vec![member("alive", &alive.address), member("dead", "127.0.0.1:1")]);
@@ -198,7 +204,7 @@ async fn one_dead_member_does_not_delay_the_others() {
 #[tokio::test]
 async fn events_and_checks_go_where_all_of_their_sender_goes() {
     let (peers, account) = ([peer().await, peer().await], Arc::new(Account::default()));
-    let router = Router::new("proxy-0", Duration::from_secs(10), LIMITS, Arc::clone(&account));
+    let router = Router::new("proxy-0", Duration::from_secs(10), LIMITS, None, Arc::clone(&account));
     let member = |(name, peer): (&str, &Peer)| Member { name: name.into(), address: peer.address.clone() };
     router.change(0, ["a", "b"].into_iter().zip(&peers).map(member).collect());
     let stamp = Stamp { boundary_ms: 1_700_000_000_000, interval_ms: 10_000 };
@@ -211,7 +217,7 @@ async fn events_and_checks_go_where_all_of_their_sender_goes() {
         tags: Tags::new(["z", "a"]),
     };
     for pod in 0..20 {
-        let facts = Facts { sender: format!("pod-{pod}"), sequence: 3 };
+        let facts = Facts { sender: format!("pod-{pod}"), sequence: 3, ..Facts::default() };
         let checks = (0..10).map(|n| encode_check(check(format!("check{n}")), stamp)).collect();
         router.import(&facts, checks).expect("it is running");
     }
@@ -229,7 +235,7 @@ async fn events_and_checks_go_where_all_of_their_sender_goes() {
 #[tokio::test]
 async fn a_bad_metric_is_refused_alone() {
     let (peer, account) = (peer().await, Arc::new(Account::default()));
-    let router = Router::new("proxy-0", Duration::from_secs(10), LIMITS, Arc::clone(&account));
+    let router = Router::new("proxy-0", Duration::from_secs(10), LIMITS, None, Arc::clone(&account));
     router.change(0, vec![Member { name: "a".into(), address: peer.address.clone() }]);
     let nameless = Metric { name: String::new(), ..counter("x", None) };
     router
@@ -243,7 +249,7 @@ async fn a_bad_metric_is_refused_alone() {
 #[tokio::test]
 async fn what_waits_for_a_member_that_left_is_still_accounted_for_at_the_end() {
     let account = Arc::new(Account::default());
-    let router = Router::new("proxy-0", Duration::from_secs(1), LIMITS, Arc::clone(&account));
+    let router = Router::new("proxy-0", Duration::from_secs(1), LIMITS, None, Arc::clone(&account));
     // Port 1 refuses connections.
     let member = |name: &str| Member { name: name.into(), address: "127.0.0.1:1".into() };
     router.change(0, vec![member("left")]);

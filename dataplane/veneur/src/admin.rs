@@ -205,7 +205,10 @@ async fn answer(request: &Request<Incoming>, admin: &Admin) -> Response<Full<Byt
     let view = &*admin.view;
     match path {
         "/healthcheck" | "/healthcheck/tracing" => text(StatusCode::OK, "ok\n"),
-        "/ready" if view.ready() => text(StatusCode::OK, "ok\n"),
+        "/ready" if view.ready() => match view.snapshot().ring.and_then(|ring| ring.blind) {
+            None => text(StatusCode::OK, "ok\n"),
+            Some(why) => text(StatusCode::OK, format!("ok, but the ring stays as it is: {why}\n")),
+        },
         "/ready" => {
             text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the ring has not had members for a boundary yet\n")
         }
@@ -281,14 +284,14 @@ fn json(value: &serde_json::Value) -> Response<Full<Bytes>> {
     with_type("application/json", format!("{value:#}\n").into_bytes())
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
-    let mut response = with_type("text/plain; charset=utf-8", body.into());
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = with_type("text/plain; charset=utf-8", body);
     *response.status_mut() = status;
     response
 }
 
-fn with_type(content_type: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn with_type(content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
     response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
     response
 }

@@ -11,12 +11,13 @@ use std::{
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use veneur_aggregate::{Interval, Publishing, Top};
+use veneur_aggregate::{Flush, Interval, Publishing, Top};
 use veneur_metric::{Point, Stamp, Tags};
 
 use crate::{
     aside::Aside,
     clock,
+    handover::Handover,
     import::{Shared, lock},
     kubelet::Kubelet,
     listen::{Listener, intake::Taken},
@@ -116,9 +117,9 @@ impl Flusher {
         drop(published.wait_for(|newest_ms| *newest_ms >= boundary_ms).await);
     }
 
-    /// The last flush, after [`run`](Self::run) has ended: what the sockets still hold, and every unpublished interval.
-    /// From here on imports are refused.
-    pub(crate) async fn finish(&self) {
+    /// The last flush, after [`run`](Self::run) has ended: what the sockets still hold, and every unpublished interval,
+    /// which is published or handed over. From here on imports are refused, or relayed.
+    pub(crate) async fn finish(&self, handover: Option<&Handover>) {
         let under_way = Stamp::under_way(clock::now_ms(), self.interval);
         self.listeners.iter().for_each(Listener::stop);
         for listener in self.listeners.iter() {
@@ -132,7 +133,11 @@ impl Flusher {
             open.intervals.drain()
         };
         for (stamp, table) in unpublished {
-            self.publish(stamp, last_second(stamp, clock::now_ms()), table);
+            let timestamp = last_second(stamp, clock::now_ms());
+            match handover {
+                Some(handover) => self.hand_over(stamp, timestamp, table, handover),
+                None => self.publish(stamp, timestamp, table),
+            }
         }
         self.observer.send().await;
     }
@@ -162,6 +167,16 @@ impl Flusher {
         lock(&self.open).intervals.own(boundary).absorb(cells);
         self.observer.flushed(Flushed { events: events.len(), checks: checks.len(), ..Flushed::default() });
         self.output.notify(events, checks, boundary, clock::now_ms());
+    }
+
+    /// Publishes what is this instance's own, and gives the rest away.
+    fn hand_over(&self, stamp: Stamp, timestamp: i64, interval: Interval, handover: &Handover) {
+        let publishing = Arc::clone(&self.publishing.read().unwrap_or_else(PoisonError::into_inner));
+        let publishing = Publishing { forwards: true, ..Publishing::clone(&publishing) };
+        interval.flush(&publishing, Some(stamp), timestamp, self.interval, |part| {
+            handover.give(part.partials);
+            self.output.send(Flush { partials: Vec::new(), ..part }, stamp);
+        });
     }
 
     fn publish(&self, stamp: Stamp, timestamp: i64, interval: Interval) {

@@ -13,7 +13,7 @@ use veneur_forward::{
 use veneur_sinks::Items;
 use veneur_wire::{Item, decode, metricpb::Metric};
 
-use crate::{clock, output::Output};
+use crate::{clock, handover::Way, output::Output};
 
 /// The unpublished intervals, and whether something may still be filed in them.
 #[derive(Debug)]
@@ -36,10 +36,15 @@ pub(crate) fn lock(shared: &Shared) -> MutexGuard<'_, Open> {
 pub(crate) struct Merger {
     pub(crate) open: Shared,
     pub(crate) output: Arc<Output>,
+    pub(crate) handover: Way,
 }
 
 impl Importer for Merger {
-    fn import(&self, _facts: &Facts, metrics: Vec<Metric>) -> Result<(), Stopping> {
+    fn import(&self, facts: &Facts, metrics: Vec<Metric>) -> Result<(), Stopping> {
+        if let Some(handover) = self.handover.get() {
+            handover.relay(facts, metrics);
+            return Ok(());
+        }
         let imported = metrics.len() as u64;
         let mut refused: HashMap<&'static str, u64> = HashMap::new();
         let (mut partials, mut items) = (Vec::new(), Items::default());
@@ -80,6 +85,7 @@ impl Importer for Merger {
             // What the sinks take over is theirs to account for from here on.
             ledger.merged += merged + finished - nowhere;
             ledger.late += late;
+            ledger.failover_merged += if facts.failover { merged } else { 0 };
             ledger.skewed += skewed;
             ledger.drop_new("no_sink", nowhere);
             for (reason, count) in refused {

@@ -20,6 +20,7 @@ pub mod clock;
 #[rustfmt::skip]
 pub mod dogstatsd;
 mod flush;
+mod handover;
 mod import;
 pub mod kubelet;
 pub mod listen;

@@ -122,7 +122,7 @@ impl Output {
     }
 
     fn next_facts(&self) -> Facts {
-        Facts { sender: self.name.clone(), sequence: self.sequence.fetch_add(1, Ordering::Relaxed) }
+        Facts { sender: self.name.clone(), sequence: self.sequence.fetch_add(1, Ordering::Relaxed), ..Facts::default() }
     }
 
     /// A point of this instance's own, told apart from the same series of others: `host:` names the instance, or

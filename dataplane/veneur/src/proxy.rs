@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use veneur_config::Proxy;
-use veneur_forward::{Account, Ledger, discovery, lane::Limits, router::Router};
+use veneur_forward::{Account, Ledger, discovery, import, lane::Limits, router::Router};
 use veneur_ring::Member;
 
 use crate::{
@@ -45,7 +45,7 @@ pub struct Running {
 pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
     let account = Arc::new(Account::default());
     let limits = Limits { max_bytes: config.buffer_max_bytes, max_age: config.buffer_max_age.0 };
-    let router = Arc::new(Router::new(settings::machine(), config.interval.0, limits, Arc::clone(&account)));
+    let router = Arc::new(Router::new(settings::machine(), config.interval.0, limits, None, Arc::clone(&account)));
     let (importing, serving) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
 
@@ -81,7 +81,11 @@ pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
     let mut importer = JoinSet::new();
     importer.spawn({
         let (router, stop) = (Arc::clone(&router), importing.clone().cancelled_owned());
-        async move { veneur_forward::import::serve(listener, router, stop).await.context("the import server failed") }
+        async move {
+            veneur_forward::import::serve(listener, import::Settings::default(), router, stop)
+                .await
+                .context("the import server failed")
+        }
     });
 
     tasks.spawn({

@@ -1,51 +1,46 @@
 //! A local or a global: listeners, import, intervals, ways out.
 
+mod stop;
+mod view;
+
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use anyhow::Context as _;
-use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use veneur_aggregate::{Budget, Intervals};
 use veneur_config::{Server, SinkKind};
 use veneur_forward::{
-    Account, Ledger,
+    Account,
+    connect::Target,
+    import,
     lane::{Lane, Limits},
 };
-use veneur_metric::Stamp;
 use veneur_sinks::{BlackholeSink, DatadogSettings, DatadogSink, DebugSink, Delivery, PrefixTags};
 
 use crate::{
     account::IngestAccount,
-    admin::{self, Admin, Form, View},
+    admin::{self, Admin},
     aside::Aside,
     clock,
-    flush::{Flusher, LastFlush},
-    import::{Merger, Open, lock},
+    flush::Flusher,
+    handover::Way,
+    import::{Merger, Open},
     kubelet::Kubelet,
     listen::{self, Listener, intake::Shared},
     observe::Observer,
     output::Output,
+    server::view::ServerView,
     settings,
-    telemetry::Snapshot,
     watchdog::Watchdog,
 };
-
-/// What part of a stopping instance's time forwarding may take, and what part the sinks; the rest is for publishing.
-const DELIVERY_SHARE: u32 = 4;
-
-/// How long import calls under way may take to end once an instance stops.
-const CALLS_UNDER_WAY: Duration = Duration::from_secs(1);
-
-/// Senders that `/status` names for each listener.
-const ORIGINS_SHOWN: usize = 10;
 
 /// Longest time for one request to a sink.
 const SINK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,6 +55,11 @@ pub struct Running {
     /// Where the admin port listens.
     pub http: Option<SocketAddr>,
     shutdown_timeout: Duration,
+    lateness: Duration,
+    limits: Limits,
+    /// Through whom a global gives away what it cannot publish in time.
+    handover_to: Option<Target>,
+    handover: Way,
     budget: Arc<Budget>,
     /// As it runs now.
     config: Arc<RwLock<Server>>,
@@ -109,18 +109,10 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
     let intervals = Intervals::new(shared.seed, clock::now_ms(), interval, lateness, aligned);
     let open = Arc::new(Mutex::new(Open { intervals, closed: false }));
 
-    let mut grpc = None;
-    let mut import = JoinSet::new();
+    let (mut grpc, mut import, handover) = (None, JoinSet::new(), Way::default());
     if imports {
-        let listener = TcpListener::bind(&config.grpc_address)
-            .await
-            .with_context(|| format!("cannot import on grpc_address {}", config.grpc_address))?;
-        grpc = Some(listener.local_addr()?);
-        let merger = Arc::new(Merger { open: Arc::clone(&open), output: Arc::clone(&output) });
-        let stop = importing.clone().cancelled_owned();
-        import.spawn(async move {
-            veneur_forward::import::serve(listener, merger, stop).await.context("the import server failed")
-        });
+        let merger = Merger { open: Arc::clone(&open), output: Arc::clone(&output), handover: Arc::clone(&handover) };
+        grpc = Some(start_importing(config, merger, &importing, &mut import).await?);
     }
 
     let flusher = Arc::new(Flusher {
@@ -172,6 +164,10 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
         grpc,
         http,
         shutdown_timeout: config.shutdown_timeout.0,
+        lateness,
+        limits,
+        handover_to: Some(&config.handover_address).filter(|address| !address.is_empty()).map(Target::from),
+        handover,
         budget,
         config: running,
         flusher,
@@ -230,48 +226,25 @@ impl Running {
     pub fn listeners(&self) -> &[Listener] {
         &self.flusher.listeners
     }
+}
 
-    /// Publishes and delivers everything, within the configured time, and returns the closing ledger.
-    ///
-    /// A global first waits for the boundary at which proxies stop naming it the owner of anything, and publishes that
-    /// interval as always; then nothing is left to hand over. A local has nobody to wait for. The order after that is
-    /// what makes an OK worth something: no more imports, no more flushes, the last flush, delivery.
-    pub async fn stop(mut self) -> Ledger {
-        let deliver_within = self.shutdown_timeout / DELIVERY_SHARE;
-        let publish_within = self.shutdown_timeout.saturating_sub(2 * deliver_within);
-        if self.grpc.is_some() {
-            let leave = Stamp::under_way(clock::now_ms() + veneur_ring::SETTLE_MS, self.flusher.interval);
-            let last = self.flusher.published(leave.boundary_ms);
-            if tokio::time::timeout(publish_within, last).await.is_err() {
-                tracing::warn!("The next boundary is too far off: publishing what there is");
-            }
-        }
-        self.importing.cancel();
-        // Senders that keep their connection are refused from the last flush on.
-        drop(tokio::time::timeout(CALLS_UNDER_WAY, self.import.join_next()).await);
-        // From here on there are no flushes to miss.
-        drop(self.watchdog.take());
-        self.flushing.cancel();
-        while self.flush.join_next().await.is_some() {}
-        self.flusher.finish().await;
-        let output = &self.flusher.output;
-        if let Some(lane) = &output.lane {
-            lane.close();
-            let delivered =
-                tokio::time::timeout(deliver_within, async { while self.lanes.join_next().await.is_some() {} }).await;
-            if delivered.is_err() {
-                self.lanes.shutdown().await;
-            }
-            lane.abandon();
-        }
-        output.drain(deliver_within).await;
-        let ledger = output.account.snapshot();
-        tracing::info!(?ledger, "Stopped");
-        self.serving.cancel();
-        self.tasks.shutdown().await;
-        self.import.shutdown().await;
-        ledger
-    }
+async fn start_importing(
+    config: &Server,
+    merger: Merger,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind(&config.grpc_address)
+        .await
+        .with_context(|| format!("cannot import on grpc_address {}", config.grpc_address))?;
+    let address = listener.local_addr()?;
+    let stop = stop.clone().cancelled_owned();
+    tasks.spawn(async move {
+        import::serve(listener, import::Settings::default(), Arc::new(merger), stop)
+            .await
+            .context("the import server failed")
+    });
+    Ok(address)
 }
 
 fn role(config: &Server) -> &'static str {
@@ -299,83 +272,5 @@ fn delivery(sink: &veneur_config::Sink, config: &Server) -> anyhow::Result<Deliv
             };
             Delivery::new(DatadogSink::new(&sink.name, settings)?, limits)
         }
-    })
-}
-
-/// What the admin port shows of a local or global.
-struct ServerView {
-    role: &'static str,
-    interval: Duration,
-    config: Arc<RwLock<Server>>,
-    budget: Arc<Budget>,
-    flusher: Arc<Flusher>,
-}
-
-impl View for ServerView {
-    fn ready(&self) -> bool {
-        true
-    }
-
-    fn snapshot(&self) -> Snapshot {
-        let Flusher { listeners, output, .. } = &*self.flusher;
-        Snapshot {
-            role: self.role,
-            node: self.flusher.kubelet.as_ref().map(|kubelet| kubelet.counts()),
-            ingest: Some(IngestAccount::total(listeners.iter().map(|listener: &Listener| &*listener.account))),
-            connections: listeners.iter().map(|listener| listener.connections.counts()).sum(),
-            forward: output.account.snapshot(),
-            sinks: output.sinks.iter().map(|sink| (sink.name().to_owned(), sink.ledger())).collect(),
-            ring: None,
-        }
-    }
-
-    fn config(&self, form: Form) -> Option<String> {
-        let config = self.configured();
-        config.http.config.then(|| form.of(&*config))
-    }
-
-    fn status(&self) -> serde_json::Value {
-        let last: LastFlush = self.flusher.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let waiting = lock(&self.flusher.open).intervals.contexts();
-        let Flusher { output, observer, .. } = &*self.flusher;
-        let rates = observer.rates();
-        let mut status = json!({
-            "interval_seconds": self.interval.as_secs(),
-            "instance": output.name,
-            "last_flush": last,
-            "unpublished_contexts": waiting,
-            "contexts": self.budget.contexts(),
-            "state_bytes": self.budget.bytes(),
-            "self_metrics": observer.account().map(|ingest| ingest.samples),
-            "listeners": self.flusher.listeners.iter().enumerate().map(|(index, listener)| json!({
-                "protocol": listener.protocol,
-                "address": listener.address,
-                "rates": rates.get(index),
-                "ledger": *listener.account.lock(),
-                "connections": listener.connections.counts(),
-                "origins": listener.origins().into_iter().take(ORIGINS_SHOWN).collect::<Vec<_>>(),
-            })).collect::<Vec<_>>(),
-            "sinks": output.sinks.iter().map(sink_status).collect::<Vec<_>>(),
-        });
-        if let Some(kubelet) = &self.flusher.kubelet {
-            status["node"] = kubelet.status();
-        }
-        status
-    }
-}
-
-impl ServerView {
-    fn configured(&self) -> RwLockReadGuard<'_, Server> {
-        self.config.read().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn sink_status(sink: &Delivery) -> serde_json::Value {
-    let state = sink.state();
-    json!({
-        "name": sink.name(),
-        "consecutive_failures": state.consecutive_failures,
-        "last_error": state.last_error,
-        "seconds_since_success": state.last_success.map(|when| when.elapsed().as_secs()),
     })
 }

@@ -1,5 +1,7 @@
 //! The ledgers as JSON for people and as metrics for Prometheus, from one snapshot.
 
+mod ring;
+
 use std::fmt;
 
 use prometheus_client::{
@@ -95,13 +97,36 @@ impl Collector for Snapshot {
         if let Some(node) = &self.node {
             page.node(node)?;
         }
-        let Ledger { produced, imported, acknowledged, merged, held, uncertain, dropped, late, skewed } = &self.forward;
+        if let Some(ring) = &self.ring {
+            page.ring(ring)?;
+        }
+        let Ledger {
+            produced,
+            imported,
+            acknowledged,
+            merged,
+            held,
+            uncertain,
+            dropped,
+            lost_with_member,
+            rehomed,
+            failover_merged,
+            late,
+            skewed,
+        } = &self.forward;
         for (name, help, count) in [
             ("veneur_forward_produced", "Partials and points made here", produced),
             ("veneur_forward_imported", "Partials and points read from other instances", imported),
             ("veneur_forward_acknowledged", "Answered OK by the next tier", acknowledged),
             ("veneur_forward_merged", "Merged here, or taken over by sinks", merged),
             ("veneur_forward_uncertain", "Sent, neither answered nor certainly unread", uncertain),
+            ("veneur_forward_lost_with_member", "Acknowledged by a member that died with them", lost_with_member),
+            ("veneur_forward_rehomed", "Given to another member than the one they waited for", rehomed),
+            (
+                "veneur_forward_failover_merged",
+                "Merged here in place of a member that does not answer",
+                failover_merged,
+            ),
             ("veneur_forward_late", "Merged into a later interval than their own", late),
             ("veneur_forward_skewed", "Stamped more than an interval ahead", skewed),
         ] {

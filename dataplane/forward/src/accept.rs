@@ -1,0 +1,158 @@
+//! Taking connections: plain or with TLS, no more than there may be.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinSet,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::either::Either;
+use tonic::transport::server::Connected;
+use veneur_metric::{Condition, Turn};
+
+use crate::tls::Guard;
+
+/// How long a client may take to agree on TLS.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause after the system has refused to give a connection, as for want of file descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection taken.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    stream: Stream,
+    peer: SocketAddr,
+    _place: OwnedSemaphorePermit,
+}
+
+type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// Takes connections from `listener` and hands them to `taken`, until nobody takes them any more.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    guard: Option<Arc<Guard>>,
+    most: usize,
+    taken: mpsc::Sender<io::Result<Accepted>>,
+) {
+    let places = Arc::new(Semaphore::new(most));
+    let (mut full, refused) = (Condition::default(), Arc::new(Mutex::new(Condition::default())));
+    let mut handshakes = JoinSet::new();
+    loop {
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::debug!(%error, "No connection can be taken");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            },
+            () = taken.closed() => return,
+            // Handshakes under way are as many as there are places.
+            Some(_) = handshakes.join_next() => continue,
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            if full.look(1) == Some(Turn::Begun) {
+                tracing::warn!(%peer, most, "There are as many connections as there may be: refusing more");
+            }
+            continue;
+        };
+        if let Some(Turn::Over { times }) = full.look(0) {
+            tracing::info!(refused = times, "There is room for connections again");
+        }
+        drop(stream.set_nodelay(true));
+        match &guard {
+            None => {
+                let accepted = Accepted { stream: Either::Left(stream), peer, _place: place };
+                if taken.send(Ok(accepted)).await.is_err() {
+                    return;
+                }
+            }
+            Some(guard) => {
+                let (tls, taken, refused) = (guard.acceptor(), taken.clone(), Arc::clone(&refused));
+                handshakes.spawn(async move {
+                    match shake(&tls, stream).await {
+                        Ok(stream) => {
+                            refused.lock().unwrap_or_else(PoisonError::into_inner).look(0);
+                            let stream = Either::Right(Box::new(stream));
+                            drop(taken.send(Ok(Accepted { stream, peer, _place: place })).await);
+                        }
+                        Err(error) => tell(&refused, peer, &error),
+                    }
+                });
+            }
+        }
+    }
+}
+
+async fn shake(tls: &TlsAcceptor, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await;
+    shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// A peer that is not admitted is told of once, until one is admitted again.
+fn tell(refused: &Mutex<Condition>, peer: SocketAddr, error: &io::Error) {
+    let problem = crate::client::chain(error);
+    if refused.lock().unwrap_or_else(PoisonError::into_inner).look(1) == Some(Turn::Begun) {
+        tracing::warn!(%peer, problem, "Refused a peer that could not agree on TLS");
+    } else {
+        tracing::debug!(%peer, problem, "Refused a peer that could not agree on TLS");
+    }
+}
+
+impl Connected for Accepted {
+    type ConnectInfo = SocketAddr;
+
+    fn connect_info(&self) -> SocketAddr {
+        self.peer
+    }
+}
+
+impl Accepted {
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut Stream> {
+        Pin::new(&mut self.get_mut().stream)
+    }
+}
+
+impl AsyncRead for Accepted {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Accepted {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream().poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,100 @@
+//! Connecting to a peer: plain or with TLS, and watched.
+
+use std::{io, sync::Arc, time::Duration};
+
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{
+    tls::Trust,
+    watched::{Watch, Watched},
+};
+
+/// A peer that does not take a connection for this long is treated as silent.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Keep-alive of an open connection: how often it is asked whether it is there, and how long that may take.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+
+/// Whom a lane delivers to.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// How to speak TLS to it; `None`: plain text.
+    pub tls: Option<Arc<Trust>>,
+}
+
+impl<T: Into<String>> From<T> for Target {
+    fn from(address: T) -> Self {
+        Self { address: address.into(), tls: None }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What went wrong, for a log.
+    pub problem: String,
+    /// Whether nobody answered at all, rather than refusing: it may be the network, or a peer that takes its time.
+    pub silent: bool,
+}
+
+impl Failure {
+    pub(crate) fn refused(problem: impl Into<String>) -> Self {
+        Self { problem: problem.into(), silent: false }
+    }
+
+    pub(crate) fn silent(limit: Duration) -> Self {
+        Self { problem: format!("not answered within {limit:?}"), silent: true }
+    }
+}
+
+/// Connects, and tells when the connection ends.
+pub(crate) async fn dial(target: &Target) -> Result<(Channel, Watch), Failure> {
+    let Target { address, tls } = target;
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| Failure::refused(format!("{address} is not an address: {error}")))?
+        .http2_keep_alive_interval(KEEP_ALIVE.0)
+        .keep_alive_timeout(KEEP_ALIVE.1)
+        .keep_alive_while_idle(true);
+    let opened = tokio::time::timeout(CONNECT_TIMEOUT, open(address, tls.as_deref())).await;
+    let (stream, watch) = opened.map_err(|_| Failure::silent(CONNECT_TIMEOUT))??;
+    let mut stream = Some(stream);
+    // One connection is one connection: when it ends, this channel is of no use and says so.
+    let once = tower::service_fn(move |_| {
+        let stream = stream.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
+        async move { stream.map(TokioIo::new) }
+    });
+    let channel = endpoint.connect_with_connector(once).await;
+    channel.map(|channel| (channel, watch)).map_err(|error| Failure::refused(crate::client::chain(&error)))
+}
+
+/// What a connection is made of.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn open(address: &str, tls: Option<&Trust>) -> Result<(Watched<Box<dyn Stream>>, Watch), Failure> {
+    let failed = |error: io::Error| Failure {
+        silent: matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable),
+        problem: crate::client::chain(&error),
+    };
+    let stream = TcpStream::connect(address).await.map_err(failed)?;
+    stream.set_nodelay(true).map_err(failed)?;
+    let stream: Box<dyn Stream> = match tls {
+        None => Box::new(stream),
+        Some(trust) => {
+            let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let (connector, name) =
+                trust.connector(host).map_err(|error| Failure::refused(crate::client::chain(&error)))?;
+            let shaken = connector.connect(name, stream).await;
+            Box::new(shaken.map_err(|error| Failure::refused(format!("TLS: {}", crate::client::chain(&error))))?)
+        }
+    };
+    Ok(Watched::new(stream))
+}

@@ -1,0 +1,102 @@
+//! How an instance ends: nothing that it answered for is left behind.
+
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use veneur_forward::{Ledger, lane::Lane};
+use veneur_metric::Stamp;
+
+use super::Running;
+use crate::{clock, handover::Handover};
+
+/// What part of a stopping instance's time forwarding may take, and what part the sinks; the rest is for publishing.
+const DELIVERY_SHARE: u32 = 4;
+
+/// How long import calls under way may take to end once an instance stops.
+const CALLS_UNDER_WAY: Duration = Duration::from_secs(1);
+
+impl Running {
+    /// Publishes and delivers everything, within the configured time, and returns the closing ledger.
+    ///
+    /// A global first waits for the boundary at which proxies stop naming it the owner of anything, and publishes that
+    /// interval as always; then nothing is left to hand over. A local has nobody to wait for. The order after that is
+    /// what makes an OK worth something: no more imports, no more flushes, the last flush, delivery.
+    pub async fn stop(mut self) -> Ledger {
+        let deliver_within = self.shutdown_timeout / DELIVERY_SHARE;
+        let publish_within = self.shutdown_timeout.saturating_sub(2 * deliver_within);
+        if self.grpc.is_some() {
+            self.leave(publish_within).await;
+        }
+        self.importing.cancel();
+        // Senders that keep their connection are refused from the last flush on.
+        drop(tokio::time::timeout(CALLS_UNDER_WAY, self.import.join_next()).await);
+        if self.handover.get().is_none() {
+            self.finish(None).await;
+        }
+        let output = &self.flusher.output;
+        if let Some(lane) = &output.lane {
+            lane.close();
+        }
+        if let Some(handover) = self.handover.get() {
+            handover.lane.close();
+        }
+        let delivered =
+            tokio::time::timeout(deliver_within, async { while self.lanes.join_next().await.is_some() {} }).await;
+        if delivered.is_err() {
+            self.lanes.shutdown().await;
+        }
+        output.lane.iter().for_each(Lane::abandon);
+        output.drain(deliver_within).await;
+        if let Some(handover) = self.handover.get() {
+            handover.lane.abandon();
+        }
+        let ledger = output.account.snapshot();
+        tracing::info!(?ledger, "Stopped");
+        self.serving.cancel();
+        self.tasks.shutdown().await;
+        self.import.shutdown().await;
+        ledger
+    }
+
+    /// Waits for the boundary at which proxies stop naming this instance an owner, and publishes that interval as always.
+    /// Where that is too far off, what there is goes to the others through a proxy, and what still comes follows it.
+    async fn leave(&mut self, within: Duration) {
+        let now_ms = clock::now_ms();
+        let last = Stamp::under_way(now_ms + veneur_ring::SETTLE_MS, self.flusher.interval).boundary_ms;
+        let lateness_ms = u64::try_from(self.lateness.as_millis()).unwrap_or(u64::MAX);
+        let takes = Duration::from_millis(last.saturating_sub(now_ms).saturating_add(lateness_ms));
+        if takes <= within {
+            if tokio::time::timeout(within, self.flusher.published(last)).await.is_err() {
+                tracing::warn!("The last interval is not published in time: publishing what there is");
+            }
+            return;
+        }
+        let Some(target) = self.handover_to.take() else {
+            tracing::warn!(?takes, ?within, "The next boundary is too far off: publishing what there is");
+            return;
+        };
+        tracing::info!(?takes, ?within, proxy = target.address, "The next boundary is too far off: handing over");
+        let account = Arc::clone(&self.flusher.output.account);
+        let lane = Lane::new(target, self.limits, Arc::clone(&account));
+        self.lanes.spawn(lane.clone().run());
+        let name = self.flusher.output.name.clone();
+        let handover = Handover { name, lane, account, sequence: AtomicU64::new(0) };
+        let way = Arc::clone(&self.handover);
+        let handover = way.get_or_init(|| handover);
+        // Whoever takes this instance for an owner learns of its leave within the time that changes take to settle.
+        let settled = tokio::time::Instant::now() + within.min(Duration::from_millis(2 * veneur_ring::SETTLE_MS));
+        self.finish(Some(handover)).await;
+        tokio::time::sleep_until(settled).await;
+    }
+
+    /// Ends flushing, with a last flush.
+    async fn finish(&mut self, handover: Option<&Handover>) {
+        // From here on there are no flushes to miss.
+        drop(self.watchdog.take());
+        self.flushing.cancel();
+        while self.flush.join_next().await.is_some() {}
+        self.flusher.finish(handover).await;
+    }
+}
