@@ -19,7 +19,7 @@ use serde::Serialize;
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use veneur_metric::Stamp;
-use veneur_ring::{Change, Member, Timeline};
+use veneur_ring::{Algorithm, Change, Hashing, Member, Timeline};
 use veneur_wire::metricpb::Metric;
 
 use crate::{
@@ -39,6 +39,7 @@ pub struct Router {
     name: String,
     interval: Duration,
     limits: Limits,
+    hashing: Hashing,
     tls: Option<Arc<Trust>>,
     account: Arc<Account>,
     sequence: AtomicU64,
@@ -93,23 +94,18 @@ pub struct MemberView {
 
 impl Router {
     /// A router without members. `name` is what it calls itself to its members; `interval` is the tiers'.
-    pub fn new(
-        name: impl Into<String>,
-        interval: Duration,
-        limits: Limits,
-        tls: Option<Arc<Trust>>,
-        account: Arc<Account>,
-    ) -> Self {
+    pub fn new(name: impl Into<String>, interval: Duration, limits: Limits, account: Arc<Account>) -> Self {
         Self {
             name: name.into(),
             interval,
             limits,
-            tls,
+            hashing: Hashing::default(),
+            tls: None,
             account,
             sequence: AtomicU64::new(0),
             noticed: Arc::default(),
             routes: Mutex::new(Routes {
-                timeline: Timeline::new(millis(interval)),
+                timeline: Timeline::new(Algorithm::default(), millis(interval)),
                 lanes: HashMap::new(),
                 absent: Absent::default(),
                 retiring: Vec::new(),
@@ -120,6 +116,22 @@ impl Router {
                 blind: None,
             }),
         }
+    }
+
+    /// The same with keys made in another way, and rings to match. Before the first membership.
+    #[must_use]
+    pub fn with_hashing(mut self, hashing: Hashing) -> Self {
+        let timeline = Timeline::new(hashing.algorithm, millis(self.interval));
+        self.routes.get_mut().unwrap_or_else(PoisonError::into_inner).timeline = timeline;
+        self.hashing = hashing;
+        self
+    }
+
+    /// The same, speaking TLS to its members. Before the first membership.
+    #[must_use]
+    pub fn with_tls(mut self, trust: Option<Arc<Trust>>) -> Self {
+        self.tls = trust;
+        self
     }
 
     /// Takes a membership that was written at `written_ms`.
@@ -257,7 +269,7 @@ impl Router {
             let facts = Facts { failover: true, ..batch.facts };
             let count = batch.metrics.len() as u64;
             let addressed: Vec<Addressed> =
-                batch.metrics.into_iter().filter_map(|metric| address(metric, &facts, arrived).ok()).collect();
+                batch.metrics.into_iter().filter_map(|metric| address(metric, &facts, arrived, &self.hashing).ok()).collect();
             debug_assert_eq!(addressed.len() as u64, count, "what waits was valid when it came");
             self.account.record(|ledger| ledger.rehomed += count);
             let unrouted = self.route(routes, &facts, addressed, since);
@@ -364,7 +376,7 @@ impl Importer for Router {
         // Decoding is the long part, and needs no lock.
         let mut addressed: Vec<Addressed> = Vec::with_capacity(metrics.len());
         for metric in metrics {
-            match address(metric, facts, arrived) {
+            match address(metric, facts, arrived, &self.hashing) {
                 Ok(metric) => addressed.push(metric),
                 Err(reason) => *refused.entry(reason.reason()).or_default() += 1,
             }

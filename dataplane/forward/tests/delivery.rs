@@ -180,7 +180,7 @@ async fn what_was_being_sent_when_time_ran_out_is_uncertain() {
 #[tokio::test]
 async fn one_dead_member_does_not_delay_the_others() {
     let (alive, account) = (peer().await, Arc::new(Account::default()));
-    let router = Router::new("proxy-0", Duration::from_secs(10), LIMITS, None, Arc::clone(&account));
+    let router = Router::new("proxy-0", Duration::from_secs(10), LIMITS, Arc::clone(&account));
     let member = |name: &str, address: &str| Member { name: name.into(), address: address.into() };
     // Port 1 refuses connections.
     router.change(0, vec![member("alive", &alive.address), member("dead", "127.0.0.1:1")]);
@@ -204,7 +204,7 @@ async fn one_dead_member_does_not_delay_the_others() {
 #[tokio::test]
 async fn events_and_checks_go_where_all_of_their_sender_goes() {
     let (peers, account) = ([peer().await, peer().await], Arc::new(Account::default()));
-    let router = Router::new("proxy-0", Duration::from_secs(10), LIMITS, None, Arc::clone(&account));
+    let router = Router::new("proxy-0", Duration::from_secs(10), LIMITS, Arc::clone(&account));
     let member = |(name, peer): (&str, &Peer)| Member { name: name.into(), address: peer.address.clone() };
     router.change(0, ["a", "b"].into_iter().zip(&peers).map(member).collect());
     let stamp = Stamp { boundary_ms: 1_700_000_000_000, interval_ms: 10_000 };
@@ -235,7 +235,7 @@ async fn events_and_checks_go_where_all_of_their_sender_goes() {
 #[tokio::test]
 async fn a_bad_metric_is_refused_alone() {
     let (peer, account) = (peer().await, Arc::new(Account::default()));
-    let router = Router::new("proxy-0", Duration::from_secs(10), LIMITS, None, Arc::clone(&account));
+    let router = Router::new("proxy-0", Duration::from_secs(10), LIMITS, Arc::clone(&account));
     router.change(0, vec![Member { name: "a".into(), address: peer.address.clone() }]);
     let nameless = Metric { name: String::new(), ..counter("x", None) };
     router
@@ -249,7 +249,7 @@ async fn a_bad_metric_is_refused_alone() {
 #[tokio::test]
 async fn what_waits_for_a_member_that_left_is_still_accounted_for_at_the_end() {
     let account = Arc::new(Account::default());
-    let router = Router::new("proxy-0", Duration::from_secs(1), LIMITS, None, Arc::clone(&account));
+    let router = Router::new("proxy-0", Duration::from_secs(1), LIMITS, Arc::clone(&account));
     // Port 1 refuses connections.
     let member = |name: &str| Member { name: name.into(), address: "127.0.0.1:1".into() };
     router.change(0, vec![member("left")]);

@@ -98,7 +98,7 @@ struct Proxy {
 
 fn proxy(interval: Duration, members: Vec<Member>) -> Proxy {
     let account = Arc::new(Account::default());
-    let router = Arc::new(Router::new("proxy-0", interval, LIMITS, None, Arc::clone(&account)));
+    let router = Arc::new(Router::new("proxy-0", interval, LIMITS, Arc::clone(&account)));
     router.change(0, members);
     let mut tending = JoinSet::new();
     let tended = Arc::clone(&router);

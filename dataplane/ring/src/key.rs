@@ -1,18 +1,28 @@
-//! Keys, and the hash that everything in this room is made of.
+//! Keys, and the hash that everything but the original's ring is made of.
 
-/// What is routed, reduced to 64 bits. Two keys that collide only share an owner.
+use crate::{Algorithm, veneur};
+
+/// What is routed, reduced to a number. Two keys that collide only share an owner. A key is of one algorithm, and means
+/// nothing to a ring of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(pub(crate) u64);
 
 impl Key {
     /// The key of a context. `tags_joined` has to be canonical (sorted): that makes permuted tags one key.
-    pub fn new(name: &str, kind: &str, tags_joined: &str) -> Self {
-        Self(hash(CONTEXT, [name, kind, tags_joined]))
+    pub fn new(algorithm: Algorithm, name: &str, kind: &str, tags_joined: &str) -> Self {
+        Self(match algorithm {
+            Algorithm::Rendezvous => hash(CONTEXT, [name, kind, tags_joined]),
+            Algorithm::Veneur => u64::from(veneur::crc([name, kind, tags_joined])),
+        })
     }
 
-    /// The key of a sender: all finished points of one origin go to one owner. Never the key of a context.
-    pub fn origin(sender: &str) -> Self {
-        Self(hash(ORIGIN, [sender]))
+    /// The key of a sender: all finished points of one origin go to one owner. With rendezvous hashing it is never the
+    /// key of a context.
+    pub fn origin(algorithm: Algorithm, sender: &str) -> Self {
+        Self(match algorithm {
+            Algorithm::Rendezvous => hash(ORIGIN, [sender]),
+            Algorithm::Veneur => u64::from(veneur::crc([sender])),
+        })
     }
 }
 
@@ -20,8 +30,9 @@ impl Key {
 const CONTEXT: u8 = b'c';
 const ORIGIN: u8 = b'o';
 pub(crate) const MEMBER: u8 = b'm';
-/// The ring's space carries the algorithm's version: change it with any change of [`hash`] or [`mix`].
-pub(crate) const RING_V1: u8 = 1;
+/// The ring's space carries the algorithm and its version: change it with any change of [`hash`] or [`mix`].
+pub(crate) const RENDEZVOUS_V1: u8 = 1;
+pub(crate) const VENEUR_V1: u8 = 2;
 
 /// Ends each field. No UTF-8 text contains this byte, so no two lists of fields are the same bytes.
 const FIELD_END: u8 = 0xff;
@@ -52,14 +63,16 @@ mod tests {
     #[test]
     fn the_hash_never_changes() {
         // Computed by an independent implementation of the definition above.
-        assert_eq!(Key::new("api.latency", "timer", "env:prod,zone:a").0, 0x98e0_88d1_1d13_3870);
-        assert_eq!(Key::origin("default/checkout-7d9").0, 0xa69b_6003_c51b_d310);
+        let rendezvous = Algorithm::Rendezvous;
+        assert_eq!(Key::new(rendezvous, "api.latency", "timer", "env:prod,zone:a").0, 0x98e0_88d1_1d13_3870);
+        assert_eq!(Key::origin(rendezvous, "default/checkout-7d9").0, 0xa69b_6003_c51b_d310);
         assert_eq!(hash(MEMBER, ["veneur-global-0"]), 0x3fc8_0d2f_cc00_865b);
     }
 
     #[test]
     fn fields_do_not_run_together() {
-        assert_ne!(Key::new("ab", "c", ""), Key::new("a", "bc", ""));
-        assert_ne!(Key::new("a", "", "b"), Key::new("a", "b", ""));
+        let key = |name, kind, tags| Key::new(Algorithm::Rendezvous, name, kind, tags);
+        assert_ne!(key("ab", "c", ""), key("a", "bc", ""));
+        assert_ne!(key("a", "", "b"), key("a", "b", ""));
     }
 }

@@ -1,9 +1,9 @@
 //! Which ring governs which interval.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::{Member, Ring};
+use crate::{Algorithm, Member, Ring};
 
 /// How long after it was written a change may take to reach every proxy, in milliseconds.
 pub const SETTLE_MS: u64 = 2_000;
@@ -14,9 +14,11 @@ pub const SETTLE_MS: u64 = 2_000;
 /// strictly after that boundary. The earliest known membership governs all that came before. So the owner of a key for
 /// a stamp follows from the set of changes alone, not from the order they arrived in, and an interval is never split.
 ///
-/// Addresses are not part of this: the last one written for a name is used in every ring, at once.
+/// With rendezvous hashing addresses are not part of this: the last one written for a name is used in every ring, at
+/// once. On the original's ring the address decides, and a new one is a change of members like any other.
 #[derive(Debug, Clone)]
 pub struct Timeline {
+    algorithm: Algorithm,
     interval_ms: u64,
     /// By write time. The order by effective boundary is the same, as the boundary grows with the write time.
     versions: BTreeMap<u64, Arc<Ring>>,
@@ -31,23 +33,24 @@ pub enum Change {
     Scheduled {
         /// Unix milliseconds of that boundary.
         effective_ms: u64,
-        /// Names that the membership before it did not have, sorted.
+        /// Members that the membership before it did not have, by [`Algorithm::identity`], in order of name.
         joined: Vec<String>,
-        /// Names that only the membership before it had, sorted.
+        /// Members that only the membership before it had.
         left: Vec<String>,
     },
-    /// The names are those of the membership before it, some addresses are new: these are used at once.
+    /// The names are those of the membership before it, some addresses are new: these are used at once. Never on the
+    /// original's ring.
     Readdressed,
-    /// Nothing is different for any stamp.
+    /// No stamp has another owner.
     Unchanged,
     /// No member at all: more likely a lost source than a fleet without globals. What was known stays in force.
     RefusedEmpty,
 }
 
 impl Timeline {
-    /// An empty timeline on the grid of `interval_ms`.
-    pub fn new(interval_ms: u64) -> Self {
-        Self { interval_ms: interval_ms.max(1), versions: BTreeMap::new() }
+    /// An empty timeline on the grid of `interval_ms`, of rings that follow `algorithm`.
+    pub fn new(algorithm: Algorithm, interval_ms: u64) -> Self {
+        Self { algorithm, interval_ms: interval_ms.max(1), versions: BTreeMap::new() }
     }
 
     /// Learns of a membership written at `written_ms` (Unix milliseconds, the same number on all proxies).
@@ -63,8 +66,11 @@ impl Timeline {
         let effective_ms = self.effective_ms(written_ms);
         let first_governed_ms = effective_ms.saturating_add(1);
         let was = self.at(first_governed_ms).cloned();
-        self.versions.insert(written_ms, Arc::new(Ring::new(members)));
-        let readdressed = self.spread_addresses(written_ms);
+        self.versions.insert(written_ms, Arc::new(Ring::new(self.algorithm, members)));
+        let readdressed = match self.algorithm {
+            Algorithm::Rendezvous => self.spread_addresses(written_ms),
+            Algorithm::Veneur => false,
+        };
         let (Some(was), Some(now)) = (was, self.at(first_governed_ms)) else {
             return Change::First;
         };
@@ -119,7 +125,7 @@ impl Timeline {
             if ring.members().iter().any(|member| newest[&member.name] != member.address) {
                 let current =
                     |member: &Member| Member { name: member.name.clone(), address: newest[&member.name].clone() };
-                *ring = Arc::new(Ring::new(ring.members().iter().map(current).collect()));
+                *ring = Arc::new(Ring::new(self.algorithm, ring.members().iter().map(current).collect()));
                 changed |= *written_ms != fresh;
             }
         }
@@ -127,15 +133,21 @@ impl Timeline {
     }
 }
 
-/// Names of `there` that `here` lacks.
+/// Who is in `there` and not in `here`.
 fn missing_from(here: &Ring, there: &Ring) -> Vec<String> {
-    let names = there.members().iter().map(|member| &member.name);
-    names.filter(|name| here.member(name).is_none()).cloned().collect()
+    let algorithm = there.algorithm();
+    let known: BTreeSet<&str> = here.members().iter().map(|member| algorithm.identity(member)).collect();
+    let identities = there.members().iter().map(|member| algorithm.identity(member));
+    identities.filter(|identity| !known.contains(identity)).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn timeline() -> Timeline {
+        Timeline::new(Algorithm::Rendezvous, 10_000)
+    }
 
     fn members(names: &str) -> Vec<Member> {
         names.split_whitespace().map(|name| Member { name: name.to_owned(), address: format!("{name}:8128") }).collect()
@@ -143,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_first_membership_governs_at_once_and_an_empty_one_never() {
-        let mut timeline = Timeline::new(10_000);
+        let mut timeline = timeline();
         assert_eq!(timeline.change(1_000, vec![]), Change::RefusedEmpty);
         assert_eq!(timeline.at(50_000), None);
         assert_eq!(timeline.change(95_000, members("a b")), Change::First);
@@ -154,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_change_governs_the_stamps_after_the_boundary_two_seconds_on() {
-        let mut timeline = Timeline::new(10_000);
+        let mut timeline = timeline();
         timeline.change(0, members("a b"));
         let change = timeline.change(28_000, members("c a"));
         let (joined, left) = (vec!["c".to_owned()], vec!["b".to_owned()]);
@@ -166,7 +178,7 @@ mod tests {
 
     #[test]
     fn of_changes_with_one_boundary_the_last_written_governs() {
-        let mut timeline = Timeline::new(10_000);
+        let mut timeline = timeline();
         timeline.change(0, members("a b"));
         timeline.change(27_000, members("a b c"));
         assert_eq!(timeline.change(25_000, members("a")), Change::Unchanged);
@@ -175,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_new_address_is_used_at_once_and_an_older_one_not_at_all() {
-        let mut timeline = Timeline::new(10_000);
+        let mut timeline = timeline();
         let at = |address: &str| vec![Member { name: "a".to_owned(), address: address.to_owned() }];
         timeline.change(10_000, at("10.0.0.1:8128"));
         assert_eq!(timeline.change(30_000, at("10.0.0.2:8128")), Change::Readdressed);
@@ -184,8 +196,22 @@ mod tests {
     }
 
     #[test]
+    fn on_the_originals_ring_a_new_address_is_a_new_member() {
+        let mut timeline = Timeline::new(Algorithm::Veneur, 10_000);
+        let at = |name: &str, address: &str| vec![Member { name: name.to_owned(), address: address.to_owned() }];
+        timeline.change(10_000, at("a", "10.0.0.1:8128"));
+        let (joined, left) = (vec!["10.0.0.2:8128".to_owned()], vec!["10.0.0.1:8128".to_owned()]);
+        let effective_ms = 20_000;
+        let change = timeline.change(15_000, at("a", "10.0.0.2:8128"));
+        assert_eq!(change, Change::Scheduled { effective_ms, joined, left });
+        let address = |boundary_ms| timeline.at(boundary_ms).map(|ring| ring.members()[0].address.as_str());
+        assert_eq!((address(20_000), address(30_000)), (Some("10.0.0.1:8128"), Some("10.0.0.2:8128")));
+        assert_eq!(timeline.change(25_000, at("b", "10.0.0.2:8128")), Change::Unchanged);
+    }
+
+    #[test]
     fn forgetting_keeps_the_version_that_still_governs() {
-        let mut timeline = Timeline::new(10_000);
+        let mut timeline = timeline();
         for (written_ms, names) in [(0, "a"), (20_000, "a b"), (40_000, "a b c")] {
             timeline.change(written_ms, members(names));
         }

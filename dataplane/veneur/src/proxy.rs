@@ -45,7 +45,7 @@ pub struct Running {
 pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
     let account = Arc::new(Account::default());
     let limits = Limits { max_bytes: config.buffer_max_bytes, max_age: config.buffer_max_age.0 };
-    let router = Arc::new(Router::new(settings::machine(), config.interval.0, limits, None, Arc::clone(&account)));
+    let router = Arc::new(Router::new(settings::machine(), config.interval.0, limits, Arc::clone(&account)));
     let (importing, serving) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
 
