@@ -85,28 +85,26 @@ pub(crate) const SERVER: &[(&str, Verdict)] = &[
 ];
 
 const ONE_CONNECTION: &str = "there is one connection for each member, which is kept";
-const MEMBERS: &str = "members are not asked from Consul: name the globals' Service in endpoints, or their addresses in forward_addresses";
+const MEMBERS: &str = "members are not asked from Consul: name the globals' Service in endpoints, a name of theirs (Consul's own, as veneur-global.service.consul:8128, is one) in dns, or their addresses in forward_addresses";
+const WATCHED: &str = "endpoints are watched, and dns.refresh says how often a name is resolved";
 const METRICS: &str = "a proxy shows its own metrics at /metrics";
 
 pub(crate) const PROXY: &[(&str, Verdict)] = &[
-    ("dial_timeout", NoEffect("dialling has a bound of its own")),
-    ("discovery_interval", NoEffect("members are watched, not asked for again and again")),
+    ("discovery_interval", NoEffect(WATCHED)),
     ("forward_service", Refused(MEMBERS)),
-    ("grpc_server", NoEffect("connections are kept while they are used")),
-    ("grpc_tls_address", Refused("TLS between tiers does not exist yet: remove the key to import in plain text only")),
-    ("tls", NoEffect("it serves grpc_tls_address, which does not exist yet")),
-    ("ignore_tags", NoEffect("all tags of a context decide its owner")),
     ("runtime_metrics_interval", NoEffect(METRICS)),
-    ("send_buffer_size", NoEffect("buffer_max_bytes bounds what waits")),
-    ("sentry_dsn", NoEffect("errors are logged, not sent to Sentry")),
+    ("send_buffer_size", NoEffect("buffer_max_bytes bounds what waits for a member, in bytes")),
     ("statsd", NoEffect(METRICS)),
+    (
+        "tls.server_name",
+        NoEffect("who connects checks a name; forward_tls.server_name is the one that members must bear"),
+    ),
     // Up to 14.2.0.
     ("consul_forward_grpc_service_name", Refused(MEMBERS)),
     ("consul_forward_service_name", Refused(MEMBERS)),
     ("consul_trace_service_name", Traces),
-    ("consul_refresh_interval", NoEffect("members are watched, not asked for again and again")),
+    ("consul_refresh_interval", NoEffect(WATCHED)),
     ("forward_address", Refused("POST /import is not sent: give the globals' grpc_address in forward_addresses")),
-    ("forward_timeout", NoEffect("buffer_max_age bounds how long data waits")),
     ("idle_connection_timeout", NoEffect(ONE_CONNECTION)),
     ("max_idle_conns", NoEffect(ONE_CONNECTION)),
     ("max_idle_conns_per_host", NoEffect(ONE_CONNECTION)),

@@ -99,3 +99,15 @@ pub(crate) fn is_host_port(text: &str) -> bool {
     );
     host_fits && port.parse::<u16>().is_ok()
 }
+
+/// The forms in which the original's `http_address` is bound.
+pub(crate) fn is_bind(address: &str) -> bool {
+    match address.split_once('@') {
+        Some(("fd", descriptor)) => descriptor.parse::<u32>().is_ok(),
+        Some(_) => false,
+        None if address.starts_with(['/', '.']) => {
+            matches!(Listen::parse(&format!("unix://{address}")), Ok(Listen::UnixStream(UnixName::File(_))))
+        }
+        None => is_host_port(address),
+    }
+}

@@ -1,47 +1,84 @@
 //! A proxy.
 
+mod check;
+mod members;
+mod senders;
+
+pub use members::{Dns, Endpoints, ForwardTls, IgnoreTag, RingHash, RingKeys, TagKind};
+pub use senders::{GrpcServer, ListenTls};
+
 use std::time::Duration;
 
-use crate::{Every, Invalid, Validate, key::section};
+use crate::{Every, Secret, key::section};
 
 section! {
     /// Configuration of a proxy.
     #[derive(Eq)]
     pub struct Proxy {
-        /// Where partials and points are imported over gRPC, `HOST:PORT`.
+        /// Where partials and points are imported over gRPC, `HOST:PORT`; empty: only over TLS.
         fixed grpc_address: String = String::new(),
+        /// Where they are imported over gRPC with TLS, `HOST:PORT`; empty: nowhere. Needs `tls`.
+        fixed grpc_tls_address: String = String::new(),
+        /// What `grpc_tls_address` shows its senders and asks of them.
+        fixed tls: ListenTls = ListenTls::default(),
+        /// How long the connections of senders last.
+        fixed grpc_server: GrpcServer = GrpcServer::default(),
         /// Where the admin port listens, `HOST:PORT`, or the path of a Unix socket; empty: nowhere.
         fixed http_address: String = String::new(),
-        /// Members known beforehand, `HOST:PORT`.
+        /// What the admin port shows.
+        fixed http: ProxyHttp = ProxyHttp::default(),
+
+        /// Members known beforehand, `HOST:PORT`. Each is dialled again for ever.
         fixed forward_addresses: Vec<String> = Vec::new(),
         /// Ours: members found through the Kubernetes API, in place of `forward_addresses`.
         fixed endpoints: Option<Endpoints> = None,
+        /// Ours: members found by a name that is resolved again and again, in place of both.
+        fixed dns: Option<Dns> = None,
+        /// Ours: how members share the contexts. All proxies of a fleet need the same.
+        fixed ring: RingKeys = RingKeys::default(),
+        /// Tags that do not decide which member owns a context: contexts that differ in these alone go to one member, as
+        /// the buckets of a histogram with `{kind: prefix, value: "le:"}`. What is forwarded keeps them. All proxies of a
+        /// fleet need the same.
+        fixed ignore_tags: Vec<IgnoreTag> = Vec::new(),
+
+        /// How long a connection to a member may take to come about. `0s`: as by default.
+        fixed dial_timeout: Every = Every::seconds(3),
+        /// How long a member may take to answer a batch; then it is uncertain whether it arrived, and it is not sent again.
+        /// `0s`: as by default.
+        fixed forward_timeout: Every = Every::seconds(10),
+        /// Ours: TLS towards members.
+        fixed forward_tls: ForwardTls = ForwardTls::default(),
         /// Ours: the tiers' flush interval; ring changes take effect at its boundaries.
         fixed interval: Every = Every::seconds(10),
-        /// Ours: bytes waiting for one member at the most; beyond, the oldest are dropped and counted.
+        /// Ours: bytes waiting for one member at the most; beyond, the oldest are dropped and counted. In place of the
+        /// original's `send_buffer_size`, which counts metrics, and stops the sender when there are too many.
         fixed buffer_max_bytes: usize = 64 * 1024 * 1024,
         /// Ours: how long undelivered data is held.
         fixed buffer_max_age: Every = Every::seconds(60),
         /// How long a stopping proxy may take to deliver what it holds.
         fixed shutdown_timeout: Every = Every::seconds(10),
-        /// What the admin port shows.
-        fixed http: ProxyHttp = ProxyHttp::default(),
+
         /// Log what helps to find an error; the variable `VENEUR_LOG` says more exactly what, and then this is not heeded.
         live debug: bool = false,
+        /// Accepted for the original's files; errors are not sent to Sentry. Secret.
+        fixed sentry_dsn: Secret = Secret::default(),
     }
 }
 
-section! {
-    /// A Kubernetes Service whose EndpointSlices list the members.
-    #[derive(Eq)]
-    pub struct Endpoints {
-        /// Namespace of the Service.
-        fixed namespace: String = String::new(),
-        /// Name of the Service.
-        fixed service: String = String::new(),
-        /// Name of its port.
-        fixed port: String = String::new(),
+impl Proxy {
+    /// How long a connection to a member may take to come about.
+    pub fn dial_timeout(&self) -> Duration {
+        or_default(self.dial_timeout, Self::default().dial_timeout)
     }
+
+    /// How long a member may take to answer a batch.
+    pub fn forward_timeout(&self) -> Duration {
+        or_default(self.forward_timeout, Self::default().forward_timeout)
+    }
+}
+
+fn or_default(time: Every, default: Every) -> Duration {
+    if time.0.is_zero() { default.0 } else { time.0 }
 }
 
 section! {
@@ -52,38 +89,5 @@ section! {
         fixed enable_config: bool = false,
         /// Allow profiles to be taken, below `/debug/pprof/`.
         fixed enable_profiling: bool = false,
-    }
-}
-
-impl Validate for Proxy {
-    fn problems(&self) -> Vec<Invalid> {
-        let mut problems = Vec::new();
-        if self.grpc_address.is_empty() {
-            problems.push(Invalid::new("grpc_address", "is empty: a proxy imports somewhere, as 0.0.0.0:8128"));
-        }
-        if self.interval.0 < Duration::from_secs(1) || self.interval.0.subsec_nanos() != 0 {
-            let problem = format!("{:?} must be whole seconds, at least 1s", self.interval.0);
-            problems.push(Invalid::new("interval", problem));
-        }
-        if let Some(endpoints) = &self.endpoints {
-            for (key, value) in
-                [("namespace", &endpoints.namespace), ("service", &endpoints.service), ("port", &endpoints.port)]
-            {
-                if value.is_empty() {
-                    problems.push(Invalid::new(format!("endpoints.{key}"), "is empty: all three keys are needed"));
-                }
-            }
-        }
-        match (&self.endpoints, self.forward_addresses.is_empty()) {
-            (None, true) => problems.push(Invalid::new(
-                "forward_addresses",
-                "is empty and there is no endpoints section: a proxy needs one of them to find its members",
-            )),
-            (Some(_), false) => {
-                problems.push(Invalid::new("forward_addresses", "excludes endpoints: keep one of the two"));
-            }
-            _ => {}
-        }
-        problems
     }
 }

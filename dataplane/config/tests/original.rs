@@ -12,10 +12,6 @@ const NEWEST: &str = include_str!("files/newest.yaml");
 const OF_14: &str = include_str!("files/14.2.0.yaml");
 /// The same of 2.0.0's.
 const OF_2: &str = include_str!("files/2.0.0.yaml");
-/// A proxy's.
-const PROXY: &str = include_str!("files/proxy.yaml");
-/// A proxy's of 14.2.0.
-const PROXY_OF_14: &str = include_str!("files/proxy-14.2.0.yaml");
 
 fn notes<T>(parsed: &Parsed<T>, weight: Weight) -> Vec<&str> {
     parsed.notes.iter().filter(|note| note.weight == weight).map(|note| note.key.as_str()).collect()
@@ -111,18 +107,6 @@ fn keys_of_2_0_0_are_read_as_todays() {
     assert_eq!(parsed.config.statsd_listen_addresses, ["udp://localhost:8126", "tcp://localhost:8126"]);
     let SinkKind::Datadog(datadog) = &parsed.config.metric_sinks[0].kind else { panic!("a datadog sink") };
     assert_eq!((datadog.api_key.expose(), datadog.api_hostname.as_str()), ("hunter2", "https://app.datadoghq.com"));
-}
-
-#[test]
-fn every_key_of_a_proxys_file_is_taken() {
-    let parsed = parse::<Proxy>("proxy.yaml", PROXY).expect("the original's file starts");
-    assert_eq!(parsed.unknown, []);
-    let parsed = parse::<Proxy>("proxy.yaml", PROXY_OF_14).expect("an older file starts");
-    assert_eq!(parsed.unknown, []);
-    assert_eq!(parsed.config.forward_addresses, ["global:8128"]);
-    assert!(parsed.config.http.enable_profiling);
-    let error = parse::<Proxy>("p", "grpc_address: ':8128'\nforward_service: globals").expect_err("Consul");
-    assert!(error.to_string().contains("forward_service: members are not asked from Consul"), "{error}");
 }
 
 #[test]

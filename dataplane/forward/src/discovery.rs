@@ -1,6 +1,11 @@
-//! Who the members are: a watch of a Service's EndpointSlices.
+//! Who the members are: a watch of a Service's EndpointSlices, or the addresses of a name ([`dns`]).
 //!
 //! A watch, never a poll: what it costs the API server does not grow with how soon we want to know.
+
+pub mod dns;
+mod tally;
+
+pub use tally::{Tally, TallyView};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -58,24 +63,30 @@ enum Seen {
     Blind(Option<String>),
 }
 
+impl Seen {
+    fn tell(self, router: &Router) {
+        match self {
+            Self::Membership(membership) => router.change(membership.written_ms, membership.members),
+            Self::Vanished(name) => router.vanished(&name),
+            Self::Blind(why) => router.blind(why),
+        }
+    }
+}
+
 /// Feeds `router` the membership of `service`, for ever. A lost API server leaves the last membership in force.
-pub async fn follow(client: Client, service: &Service, router: &Arc<Router>) {
+pub async fn follow(client: Client, service: &Service, router: &Arc<Router>, tally: &Tally) {
     let slices: Api<EndpointSlice> = Api::namespaced(client, &service.namespace);
     let config = watcher::Config::default()
         .labels(&format!("kubernetes.io/service-name={}", service.name))
         .timeout(WATCH_SECONDS);
     let events = watcher(slices, config).default_backoff();
-    let on = |seen| match seen {
-        Seen::Membership(membership) => router.change(membership.written_ms, membership.members),
-        Seen::Vanished(name) => router.vanished(&name),
-        Seen::Blind(why) => router.blind(why),
-    };
-    track(events, &service.port, on).await;
+    track(events, &service.port, tally, |seen| seen.tell(router)).await;
 }
 
 async fn track(
     events: impl Stream<Item = Result<watcher::Event<EndpointSlice>, watcher::Error>>,
     port: &str,
+    tally: &Tally,
     mut on: impl FnMut(Seen),
 ) {
     let mut slices: BTreeMap<String, EndpointSlice> = BTreeMap::new();
@@ -113,6 +124,7 @@ async fn track(
                 slices.remove(&name(&slice));
             }
             Err(error) => {
+                tally.failed(Duration::ZERO);
                 let problem = crate::client::chain(&error);
                 if failing.look(1).is_some() {
                     tracing::warn!(problem, "EndpointSlices cannot be watched: the ring stays as it is");
@@ -128,6 +140,10 @@ async fn track(
         if listed.is_empty() {
             let mut membership = membership(slices.values(), port, &known);
             // Without the newest slice the others look older than what was said before.
+            match membership.members.len() {
+                0 => tally.failed(Duration::ZERO),
+                members => tally.answered(members, Duration::ZERO),
+            }
             newest_ms = newest_ms.max(membership.written_ms);
             membership.written_ms = newest_ms;
             let listed: BTreeSet<String> = membership.members.iter().map(|member| member.name.clone()).collect();
@@ -270,7 +286,8 @@ mod tests {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
-        tokio::join!(feeding, track(feed, "import", |told| seen.push(told)));
+        let tally = Tally::default();
+        tokio::join!(feeding, track(feed, "import", &tally, |told| seen.push(told)));
         seen
     }
 

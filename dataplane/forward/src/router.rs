@@ -268,8 +268,11 @@ impl Router {
         for (batch, since) in waiting {
             let facts = Facts { failover: true, ..batch.facts };
             let count = batch.metrics.len() as u64;
-            let addressed: Vec<Addressed> =
-                batch.metrics.into_iter().filter_map(|metric| address(metric, &facts, arrived, &self.hashing).ok()).collect();
+            let addressed: Vec<Addressed> = batch
+                .metrics
+                .into_iter()
+                .filter_map(|metric| address(metric, &facts, arrived, &self.hashing).ok())
+                .collect();
             debug_assert_eq!(addressed.len() as u64, count, "what waits was valid when it came");
             self.account.record(|ledger| ledger.rehomed += count);
             let unrouted = self.route(routes, &facts, addressed, since);

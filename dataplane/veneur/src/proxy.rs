@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use serde_json::json;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use veneur_config::Proxy;
+use veneur_config::{Proxy, RingHash, TagKind};
 use veneur_forward::{Account, Ledger, discovery, import, lane::Limits, router::Router};
-use veneur_ring::Member;
+use veneur_ring::{Algorithm, Hashing, Member, TagMatch};
 
 use crate::{
     admin::{self, Admin, Form, View},
@@ -43,9 +43,14 @@ pub struct Running {
 
 /// Starts a proxy: every socket is bound when this returns.
 pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
+    // Rather nothing than plain text where somebody asked for TLS.
+    anyhow::ensure!(config.grpc_tls_address.is_empty(), "grpc_tls_address: TLS between tiers does not exist yet");
+    anyhow::ensure!(!config.forward_tls.is_on(), "forward_tls: TLS between tiers does not exist yet");
     let account = Arc::new(Account::default());
     let limits = Limits { max_bytes: config.buffer_max_bytes, max_age: config.buffer_max_age.0 };
-    let router = Arc::new(Router::new(settings::machine(), config.interval.0, limits, Arc::clone(&account)));
+    let router = Router::new(settings::machine(), config.interval.0, limits, Arc::clone(&account));
+    let router = Arc::new(router.with_hashing(hashing(config)?));
+    let discovered = Arc::new(discovery::Tally::default());
     let (importing, serving) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
 
@@ -56,9 +61,15 @@ pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
             port: endpoints.port.clone(),
         };
         let client = kube::Client::try_default().await.context("cannot reach the Kubernetes API to find members")?;
-        let router = Arc::clone(&router);
+        let (router, discovered) = (Arc::clone(&router), Arc::clone(&discovered));
         tasks.spawn(async move {
-            discovery::follow(client, &service, &router).await;
+            discovery::follow(client, &service, &router, &discovered).await;
+            Ok(())
+        });
+    } else if let Some(veneur_config::Dns { address, refresh }) = config.dns.clone() {
+        let (router, discovered) = (Arc::clone(&router), Arc::clone(&discovered));
+        tasks.spawn(async move {
+            discovery::dns::follow(&address, refresh.0, &router, &discovered).await;
             Ok(())
         });
     } else {
@@ -104,14 +115,32 @@ pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
     let mut http = None;
     let running = Arc::new(RwLock::new(config.clone()));
     if !config.http_address.is_empty() {
-        let view =
-            ProxyView { router: Arc::clone(&router), account: Arc::clone(&account), config: Arc::clone(&running) };
+        let view = ProxyView {
+            router: Arc::clone(&router),
+            account: Arc::clone(&account),
+            discovered,
+            config: Arc::clone(&running),
+        };
         let admin = Admin { view: Arc::new(view), quit: None, profiling: config.http.enable_profiling };
         http = admin::start(&config.http_address, admin, serving.clone(), &mut tasks).await?;
     }
     tracing::info!(role = "proxy", %grpc, ?http, interval = ?config.interval.0, now_ms = clock::now_ms(), "Running");
     let shutdown_timeout = config.shutdown_timeout.0;
     Ok(Running { grpc, http, router, account, config: running, shutdown_timeout, importing, serving, importer, tasks })
+}
+
+/// How contexts become keys, by the configuration.
+fn hashing(config: &Proxy) -> anyhow::Result<Hashing> {
+    let algorithm = match config.ring.hash {
+        RingHash::Rendezvous => Algorithm::Rendezvous,
+        RingHash::Veneur => Algorithm::Veneur,
+    };
+    let ignored = config.ignore_tags.iter().map(|ignored| match ignored.kind {
+        TagKind::Exact => Ok(TagMatch::Exact(ignored.value.clone())),
+        TagKind::Prefix => Ok(TagMatch::Prefix(ignored.value.clone())),
+        TagKind::Regex => TagMatch::regex(&ignored.value).with_context(|| format!("ignore_tags: {:?}", ignored.value)),
+    });
+    Ok(Hashing { algorithm, ignored: ignored.collect::<anyhow::Result<_>>()? })
 }
 
 impl Running {
@@ -156,6 +185,7 @@ impl Running {
 struct ProxyView {
     router: Arc<Router>,
     account: Arc<Account>,
+    discovered: Arc<discovery::Tally>,
     /// As it runs now.
     config: Arc<RwLock<Proxy>>,
 }
@@ -179,7 +209,8 @@ impl View for ProxyView {
 
     fn status(&self) -> serde_json::Value {
         let interval = self.configured().interval.0;
-        json!({ "interval_seconds": interval.as_secs(), "ring": self.router.view() })
+        let discovery = self.discovered.view();
+        json!({ "interval_seconds": interval.as_secs(), "ring": self.router.view(), "discovery": discovery })
     }
 
     fn config(&self, form: Form) -> Option<String> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Invalid, Listen, Note, SelfScope, Server, Validate, Weight,
-    listen::{UnixName, is_host_port},
+    listen::{is_bind, is_host_port},
     sink,
 };
 
@@ -195,15 +195,3 @@ impl Server {
 
 /// Smallest `max_state_bytes`: less holds not even the overflow series and the process's own.
 const SMALLEST_STATE_BYTES: usize = 1024 * 1024;
-
-/// The forms in which the original's `http_address` is bound.
-fn is_bind(address: &str) -> bool {
-    match address.split_once('@') {
-        Some(("fd", descriptor)) => descriptor.parse::<u32>().is_ok(),
-        Some(_) => false,
-        None if address.starts_with(['/', '.']) => {
-            matches!(Listen::parse(&format!("unix://{address}")), Ok(Listen::UnixStream(UnixName::File(_))))
-        }
-        None => is_host_port(address),
-    }
-}

@@ -1,0 +1,36 @@
+//! A proxy towards those that send to it.
+
+use crate::{Every, key::section};
+
+section! {
+    /// How long connections of senders last. With `0s` there is no such bound.
+    #[derive(Eq)]
+    pub struct GrpcServer {
+        /// A connection that has not come about after so long is closed, TLS included.
+        fixed connection_timeout: Every = Every::seconds(10),
+        /// A connection without a call for so long is closed.
+        fixed max_connection_idle: Every = Every::seconds(0),
+        /// A connection is closed after so long, give or take a tenth: its sender dials again, and may reach a proxy that
+        /// was not there before.
+        fixed max_connection_age: Every = Every::seconds(300),
+        /// How long calls under way may take to end after that.
+        fixed max_connection_age_grace: Every = Every::seconds(10),
+        /// A connection that is silent for so long is asked for a sign of life.
+        fixed ping_timeout: Every = Every::seconds(20),
+        /// How long that sign may take; then the connection is closed. With `0s` nobody is asked.
+        fixed keepalive_timeout: Every = Every::seconds(10),
+    }
+}
+
+section! {
+    /// TLS towards senders. Files are PEM, and read again when they change.
+    #[derive(Eq)]
+    pub struct ListenTls {
+        /// Authorities, one of which must have signed the certificate that a sender shows. Empty: senders show none.
+        fixed ca_file: String = String::new(),
+        /// Certificate that senders are shown, and those that lead to its authority.
+        fixed cert_file: String = String::new(),
+        /// Its key.
+        fixed key_file: String = String::new(),
+    }
+}

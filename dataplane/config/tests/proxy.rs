@@ -1,0 +1,244 @@
+//! A proxy's files and variables, the original's and ours: every key has a place, and what is said about it is known.
+
+use veneur_config::{
+    Dns, Every, GrpcServer, IgnoreTag, ListenTls, Proxy, RingHash, Secrets, TagKind, Weight, documented, json, parse,
+    read, redacted_json, redacted_yaml, yaml,
+};
+
+/// What the newest can hold.
+const NEWEST: &str = include_str!("files/proxy.yaml");
+/// What 14.2.0's can hold.
+const OF_14: &str = include_str!("files/proxy-14.2.0.yaml");
+
+/// The least that a proxy needs.
+const LEAST: &str = "{grpc_address: '0.0.0.0:8128', forward_addresses: ['global:8128']}";
+
+fn told(text: &str) -> Vec<(String, Weight)> {
+    let parsed = parse::<Proxy>("f", text).expect(text);
+    assert_eq!(parsed.unknown, []);
+    parsed.notes.into_iter().map(|note| (note.key, note.weight)).collect()
+}
+
+#[test]
+fn every_key_of_the_newest_file_has_its_meaning_or_is_told_to_have_none() {
+    let proxy = parse::<Proxy>("proxy.yaml", NEWEST).expect("the original's file starts").config;
+    let seconds = Every::seconds;
+    let expected = Proxy {
+        debug: true,
+        dial_timeout: seconds(5),
+        forward_addresses: vec!["global:8128".into()],
+        grpc_address: "0.0.0.0:8128".into(),
+        grpc_server: GrpcServer {
+            connection_timeout: seconds(1),
+            max_connection_idle: seconds(2),
+            max_connection_age: seconds(3),
+            max_connection_age_grace: seconds(4),
+            ping_timeout: seconds(5),
+            keepalive_timeout: seconds(6),
+        },
+        grpc_tls_address: "0.0.0.0:8129".into(),
+        http: veneur_config::ProxyHttp { enable_config: true, enable_profiling: true },
+        http_address: "0.0.0.0:8127".into(),
+        ignore_tags: vec![
+            IgnoreTag { kind: TagKind::Exact, value: "host".into(), unset: false },
+            IgnoreTag { kind: TagKind::Prefix, value: "le:".into(), unset: false },
+            IgnoreTag { kind: TagKind::Regex, value: "^pod:".into(), unset: true },
+        ],
+        sentry_dsn: "hunter2".into(),
+        shutdown_timeout: seconds(10),
+        tls: ListenTls { ca_file: "/ca.pem".into(), cert_file: "/cert.pem".into(), key_file: "/key.pem".into() },
+        ..Proxy::default()
+    };
+    assert_eq!(proxy, expected);
+    let mut told: Vec<String> = told(NEWEST).into_iter().map(|(key, _)| key).collect();
+    told.sort();
+    let without_effect = [
+        "discovery_interval",
+        "ignore_tags[2].unset",
+        "runtime_metrics_interval",
+        "send_buffer_size",
+        "sentry_dsn",
+        "statsd",
+        "tls.server_name",
+    ];
+    assert_eq!(told, without_effect);
+}
+
+#[test]
+fn every_key_of_14_2_0s_file_has_its_meaning_or_is_told_to_have_none() {
+    let proxy = parse::<Proxy>("proxy.yaml", OF_14).expect("an older file starts").config;
+    let expected = Proxy {
+        debug: true,
+        forward_addresses: vec!["global:8128".into()],
+        forward_timeout: Every::seconds(7),
+        grpc_address: "0.0.0.0:8128".into(),
+        http: veneur_config::ProxyHttp { enable_config: false, enable_profiling: true },
+        http_address: "0.0.0.0:8127".into(),
+        ignore_tags: vec![IgnoreTag { kind: TagKind::Exact, value: "host".into(), unset: false }],
+        sentry_dsn: "hunter2".into(),
+        ..Proxy::default()
+    };
+    assert_eq!(proxy, expected);
+    let told = told(OF_14);
+    for (key, weight) in [
+        ("consul_refresh_interval", Weight::Info),
+        ("consul_trace_service_name", Weight::Warning),
+        ("grpc_forward_address", Weight::Info),
+        ("idle_connection_timeout", Weight::Info),
+        ("max_idle_conns", Weight::Info),
+        ("max_idle_conns_per_host", Weight::Info),
+        ("runtime_metrics_interval", Weight::Info),
+        ("sentry_dsn", Weight::Warning),
+        ("ssf_destination_address", Weight::Warning),
+        ("stats_address", Weight::Info),
+        ("trace_address", Weight::Warning),
+        ("trace_api_address", Weight::Warning),
+        ("tracing_client_capacity", Weight::Warning),
+    ] {
+        assert!(told.contains(&(key.to_owned(), weight)), "{key}: {told:?}");
+    }
+}
+
+#[test]
+fn who_asks_consul_is_told_what_to_ask_instead() {
+    for key in ["forward_service", "consul_forward_service_name", "consul_forward_grpc_service_name"] {
+        let error = parse::<Proxy>("p", &format!("grpc_address: ':8128'\n{key}: globals")).expect_err(key).to_string();
+        assert!(
+            error.contains(&format!(
+                "p: {key}: members are not asked from Consul: name the globals' Service in endpoints"
+            )),
+            "{error}"
+        );
+        let name = format!("VENEUR_PROXY_{}", key.replace('_', "").to_uppercase());
+        let variable = |asked: &str| (asked == name).then(|| "globals".to_owned());
+        let error = read::<Proxy>("p", LEAST, &variable).expect_err(key).to_string();
+        assert!(error.starts_with(&format!("{name}: ")) && error.contains("endpoints"), "{error}");
+    }
+    let error = parse::<Proxy>("p", "forward_address: 'global:8127'").expect_err("POST /import").to_string();
+    assert!(error.contains("p: forward_address: POST /import is not sent"), "{error}");
+}
+
+#[test]
+fn a_wrong_value_is_named_with_what_is_allowed() {
+    let cases = [
+        ("{}", "grpc_address: is empty: a proxy imports somewhere"),
+        ("grpc_address: localhost", "grpc_address: \"localhost\" must look like 0.0.0.0:8128"),
+        ("{grpc_address: 'a:1', grpc_tls_address: 'a:1'}", "grpc_tls_address: \"a:1\" is grpc_address"),
+        ("grpc_tls_address: 'a:1'", "tls.cert_file: is empty: grpc_tls_address needs a certificate and its key"),
+        ("http_address: einhorn@0", "http_address: \"einhorn@0\" must look like"),
+        ("forward_addresses: ['http://a:1']", "forward_addresses[0]: \"http://a:1\" asks for POST /import"),
+        ("forward_addresses: [':1']", "forward_addresses[0]: \":1\" must look like 10.0.0.7:8128"),
+        ("endpoints: {namespace: a, service: b}", "endpoints.port: is empty: all three keys are needed"),
+        ("dns: {address: globals}", "dns.address: \"globals\" must look like veneur-global.metrics.svc:8128"),
+        ("dns: {address: 'globals:1', refresh: 1500ms}", "dns.refresh: 1.5s must be whole seconds, at least 1s"),
+        ("{dns: {address: 'a:1'}, forward_addresses: ['a:1']}", "forward_addresses: excludes dns: keep one of them"),
+        ("grpc_address: 'a:1'", "forward_addresses: is empty, and there is no endpoints section and no dns section"),
+        ("ring: {hash: Maglev}", "ring.hash: \"Maglev\" must be one of Rendezvous, Veneur"),
+        ("ignore_tags: [host]", "ignore_tags[0]: \"host\" must be a section of keys"),
+        (
+            "ignore_tags: [{kind: suffix, value: a}]",
+            "ignore_tags[0].kind: \"suffix\" must be one of exact, prefix, regex",
+        ),
+        (
+            "ignore_tags: [{kind: regex, value: 'a('}]",
+            "ignore_tags[0].value: \"a(\" is no regular expression: unclosed group",
+        ),
+        ("forward_tls: {server_name: a}", "forward_tls.server_name: needs ca_file"),
+        ("forward_tls: {ca_file: a, cert_file: b}", "forward_tls.cert_file: needs key_file"),
+        ("interval: 1500ms", "interval: 1.5s must be whole seconds"),
+        ("dial_timeout: long", "dial_timeout: \"long\" is not a duration"),
+    ];
+    for (text, expected) in cases {
+        let error = parse::<Proxy>("f", text).expect_err(text).to_string();
+        assert!(error.contains(&format!("f: {expected}")), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_timeout_of_nothing_is_the_default() {
+    let text = "{grpc_address: 'a:1', forward_addresses: ['b:1'], dial_timeout: 0s, forward_timeout: 0s}";
+    let proxy = parse::<Proxy>("f", text).expect("valid").config;
+    let default = Proxy::default();
+    assert_eq!(proxy.dial_timeout(), default.dial_timeout.0);
+    assert_eq!(proxy.forward_timeout(), default.forward_timeout.0);
+    assert_eq!(told(text), [("dial_timeout".to_owned(), Weight::Info), ("forward_timeout".to_owned(), Weight::Info)]);
+}
+
+#[test]
+fn variables_alone_make_a_configuration() {
+    let environment = [
+        ("VENEUR_PROXY_GRPCADDRESS", "0.0.0.0:8128"),
+        ("VENEUR_PROXY_DNS_ADDRESS", "globals:8128"),
+        ("VENEUR_PROXY_DNS_REFRESH", "30s"),
+        ("VENEUR_PROXY_RING_HASH", "Veneur"),
+        ("VENEUR_PROXY_GRPCSERVER_MAXCONNECTIONAGE", "1m"),
+        ("VENEUR_PROXY_FORWARDTLS_CAFILE", "/ca.pem"),
+        ("VENEUR_PROXY_ENABLEPROFILING", "true"),
+    ];
+    let variable =
+        |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned());
+    let proxy = read::<Proxy>("none", "", &variable).expect("valid").config;
+    assert_eq!(proxy.dns, Some(Dns { address: "globals:8128".into(), refresh: Every::seconds(30) }));
+    assert_eq!((proxy.ring.hash, proxy.grpc_server.max_connection_age), (RingHash::Veneur, Every::seconds(60)));
+    assert!(proxy.forward_tls.is_on() && proxy.http.enable_profiling);
+}
+
+#[test]
+fn every_variable_sets_one_key_only() {
+    let names = veneur_config::variable_names::<Proxy>();
+    let mut sorted = names.clone();
+    sorted.sort();
+    sorted.dedup();
+    assert_eq!((sorted.len(), names.len() > 50), (names.len(), true));
+    // Each, given something that fits nothing, is heard of; none falls into silence.
+    for name in &names {
+        let members = match name.split('_').nth(2) {
+            Some("ENDPOINTS") => "endpoints: {namespace: a, service: b, port: c}",
+            Some("DNS") => "dns: {address: 'globals:8128'}",
+            _ => "forward_addresses: ['global:8128']",
+        };
+        let text = format!("grpc_address: '0.0.0.0:8128'\n{members}");
+        let without = parse::<Proxy>("none", &text).expect("valid").config;
+        let environment = |asked: &str| (asked == name).then(|| "\u{1}".to_owned());
+        match read::<Proxy>("none", &text, &environment) {
+            Err(error) => assert!(error.to_string().contains(name.as_str()), "{name}: {error}"),
+            Ok(parsed) => assert!(parsed.config != without || !parsed.notes.is_empty(), "{name} says nothing"),
+        }
+    }
+}
+
+#[test]
+fn no_secret_is_shown_unless_it_is_asked_for() {
+    let proxy = parse::<Proxy>("proxy.yaml", NEWEST).expect("valid").config;
+    for text in [redacted_yaml(&proxy), redacted_json(&proxy), documented(&proxy), format!("{proxy:?}")] {
+        assert!(!text.contains("hunter") && text.contains("REDACTED"), "{text}");
+    }
+    for text in [yaml(&proxy, Secrets::Shown), json(&proxy, Secrets::Shown)] {
+        assert!(text.contains("hunter2"), "{text}");
+    }
+    let error = parse::<Proxy>("f", "sentry_dsn: [hunter2]").expect_err("a list").to_string();
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn json_has_the_originals_names() {
+    let text = redacted_json(&parse::<Proxy>("proxy.yaml", NEWEST).expect("valid").config);
+    for line in ["  \"GrpcTlsAddress\": ", "    \"MaxConnectionAgeGrace\": 4000000000,", "    \"EnableConfig\": true,"]
+    {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+}
+
+#[test]
+fn what_is_printed_parses_back() {
+    let dns = Some(Dns { address: "globals:8128".into(), ..Dns::default() });
+    let mut proxy = parse::<Proxy>("proxy.yaml", NEWEST).expect("valid").config;
+    for proxy in [proxy.clone(), {
+        proxy.forward_addresses.clear();
+        proxy.dns = dns;
+        proxy
+    }] {
+        let printed = yaml(&proxy, Secrets::Shown);
+        assert_eq!(parse::<Proxy>("printed", &printed).expect(&printed).config, proxy);
+    }
+}
