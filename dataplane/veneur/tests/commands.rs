@@ -73,4 +73,21 @@ fn the_printed_default_validates() {
         let output = call(EXECUTABLE, &["config", "validate", &config], &[]);
         assert!(output.status.success(), "{}", said(&output));
     }
+    // A proxy has no default of where it imports and of who its members are.
+    let printed = call(EXECUTABLE, &["config", "print-default", "proxy"], &[]);
+    let config = file(&folder, &String::from_utf8(printed.stdout).expect("UTF-8"));
+    let members = [("VENEUR_PROXY_GRPCADDRESS", "127.0.0.1:0"), ("VENEUR_PROXY_DNS_ADDRESS", "globals:8128")];
+    let output = call(EXECUTABLE, &["config", "validate", "--role", "proxy", &config], &members);
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn a_proxy_that_is_asked_for_tls_does_not_speak_plain_text() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let members = "grpc_address: 127.0.0.1:0\nforward_addresses: ['127.0.0.1:1']";
+    for asked in ["grpc_tls_address: 127.0.0.1:0\ntls: {cert_file: a, key_file: b}", "forward_tls: {ca_file: a}"] {
+        let config = file(&folder, &format!("{members}\n{asked}"));
+        let output = call(EXECUTABLE, &["proxy", "-f", &config], &[]);
+        assert!(!output.status.success() && said(&output).contains("tls"), "{}", said(&output));
+    }
 }
