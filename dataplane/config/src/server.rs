@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Every, NameMatch, Reload, ScopeRule, Secret, Sink, changes,
+    Every, ForwardTls, ListenTls, NameMatch, Reload, ScopeRule, Secret, Sink, changes,
     key::{Field, Report, Shape, leaf, section},
 };
 
@@ -83,6 +83,8 @@ section! {
 
         /// Where partials and points are imported over gRPC, `HOST:PORT`; empty: nowhere.
         fixed grpc_address: String = String::new(),
+        /// Ours: TLS at `grpc_address`: what senders are shown, and asked for. Without a certificate it is plain text.
+        fixed grpc_tls: ListenTls = ListenTls::default(),
         /// Where the admin port listens, `HOST:PORT`, or the path of a Unix socket; empty: nowhere.
         fixed http_address: String = String::new(),
         /// What the admin port shows.
@@ -96,6 +98,8 @@ section! {
 
         /// Where partials are forwarded, `HOST:PORT`; empty: this instance is a global.
         fixed forward_address: String = String::new(),
+        /// Ours: TLS towards `forward_address` and `handover_address`.
+        fixed forward_tls: ForwardTls = ForwardTls::default(),
         /// Ours: also forward this instance's own finished points, instead of posting them to sinks from here. Needs a
         /// `forward_address`; what the operator calls `delivery: ViaGlobal`.
         fixed forward_points: bool = false,

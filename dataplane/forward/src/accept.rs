@@ -20,10 +20,7 @@ use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 use veneur_metric::{Condition, Turn};
 
-use crate::tls::Guard;
-
-/// How long a client may take to agree on TLS.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::import::Settings;
 
 /// Pause after the system has refused to give a connection, as for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -39,12 +36,8 @@ pub(crate) struct Accepted {
 type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Takes connections from `listener` and hands them to `taken`, until nobody takes them any more.
-pub(crate) async fn accept(
-    listener: TcpListener,
-    guard: Option<Arc<Guard>>,
-    most: usize,
-    taken: mpsc::Sender<io::Result<Accepted>>,
-) {
+pub(crate) async fn accept(listener: TcpListener, settings: Settings, taken: mpsc::Sender<io::Result<Accepted>>) {
+    let Settings { tls: guard, max_connections: most, handshake_timeout, .. } = settings;
     let places = Arc::new(Semaphore::new(most));
     let (mut full, refused) = (Condition::default(), Arc::new(Mutex::new(Condition::default())));
     let mut handshakes = JoinSet::new();
@@ -82,7 +75,7 @@ pub(crate) async fn accept(
             Some(guard) => {
                 let (tls, taken, refused) = (guard.acceptor(), taken.clone(), Arc::clone(&refused));
                 handshakes.spawn(async move {
-                    match shake(&tls, stream).await {
+                    match shake(&tls, stream, handshake_timeout).await {
                         Ok(stream) => {
                             refused.lock().unwrap_or_else(PoisonError::into_inner).look(0);
                             let stream = Either::Right(Box::new(stream));
@@ -96,8 +89,8 @@ pub(crate) async fn accept(
     }
 }
 
-async fn shake(tls: &TlsAcceptor, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-    let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await;
+async fn shake(tls: &TlsAcceptor, stream: TcpStream, within: Duration) -> io::Result<TlsStream<TcpStream>> {
+    let shaken = tokio::time::timeout(within, tls.accept(stream)).await;
     shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 

@@ -7,13 +7,10 @@ use veneur_metric::{Condition, Turn};
 
 use crate::{
     batch::{Batch, EXTENSIONS, Facts, INSTANCE, UNREAD},
-    connect::{CONNECT_TIMEOUT, Failure, Target, dial},
+    connect::{Failure, Target, dial},
     forwardrpc::forward_client::ForwardClient,
     watched::{End, Watch},
 };
-
-/// A batch that is not answered for this long is given up as uncertain.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends batches in dialect C to one peer, connecting when there is something to send.
 #[derive(Debug)]
@@ -104,7 +101,9 @@ impl Client {
         }
         let Some(connection) = &mut self.connection else { return unsent(batch, Failure::refused("not connected")) };
         let unsendable = if connection.extended { 0 } else { batch.keep_what_the_original_reads() };
-        let outcome = if batch.is_empty() { Outcome::Acknowledged(0) } else { deliver(connection, batch).await };
+        let within = self.target.manner.answer_timeout;
+        let outcome =
+            if batch.is_empty() { Outcome::Acknowledged(0) } else { deliver(connection, batch, within).await };
         if !matches!(outcome, Outcome::Acknowledged(_)) {
             self.connection = None;
         }
@@ -124,13 +123,13 @@ impl Client {
     }
 }
 
-async fn deliver(connection: &mut Connection, batch: Batch) -> Outcome {
+async fn deliver(connection: &mut Connection, batch: Batch, within: Duration) -> Outcome {
     let mut request = Request::new(tokio_stream::iter(batch.metrics.clone()));
     batch.facts.write(request.metadata_mut());
-    let status = match tokio::time::timeout(ANSWER_TIMEOUT, connection.client.send_metrics_v2(request)).await {
+    let status = match tokio::time::timeout(within, connection.client.send_metrics_v2(request)).await {
         Ok(Ok(_)) => return Outcome::Acknowledged(batch.len()),
         Ok(Err(status)) => status,
-        Err(_) => Status::new(Code::DeadlineExceeded, format!("not answered within {ANSWER_TIMEOUT:?}")),
+        Err(_) => Status::new(Code::DeadlineExceeded, format!("not answered within {within:?}")),
     };
     if certainly_unread(&status) {
         Outcome::NotSent(batch, Failure::refused(describe(&status)))
@@ -145,9 +144,10 @@ async fn connect(target: &Target) -> Result<(Connection, Option<String>), Failur
     let mut client = ForwardClient::new(channel);
     let mut probe = Request::new(tokio_stream::empty());
     Facts::default().write(probe.metadata_mut());
-    let answer = tokio::time::timeout(CONNECT_TIMEOUT, client.send_metrics_v2(probe))
+    let within = target.manner.connect_timeout;
+    let answer = tokio::time::timeout(within, client.send_metrics_v2(probe))
         .await
-        .map_err(|_| Failure::silent(CONNECT_TIMEOUT))?
+        .map_err(|_| Failure::silent(within))?
         .map_err(|status| Failure::refused(describe(&status)))?;
     let extended = answer.metadata().contains_key(EXTENSIONS);
     let instance = answer.metadata().get(INSTANCE).and_then(|instance| instance.to_str().ok()).map(str::to_owned);

@@ -14,24 +14,38 @@ use crate::{
     watched::{Watch, Watched},
 };
 
-/// A peer that does not take a connection for this long is treated as silent.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// Keep-alive of an open connection: how often it is asked whether it is there, and how long that may take.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+
+/// How to speak to peers.
+#[derive(Debug)]
+pub struct Manner {
+    /// How to speak TLS; `None`: plain text.
+    pub tls: Option<Trust>,
+    /// A peer that does not take a connection for this long is silent.
+    pub connect_timeout: Duration,
+    /// A batch that is not answered for this long is given up as uncertain.
+    pub answer_timeout: Duration,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self { tls: None, connect_timeout: Duration::from_secs(3), answer_timeout: Duration::from_secs(10) }
+    }
+}
 
 /// Whom a lane delivers to.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// `HOST:PORT`.
     pub address: String,
-    /// How to speak TLS to it; `None`: plain text.
-    pub tls: Option<Arc<Trust>>,
+    /// How to speak to it.
+    pub manner: Arc<Manner>,
 }
 
 impl<T: Into<String>> From<T> for Target {
     fn from(address: T) -> Self {
-        Self { address: address.into(), tls: None }
+        Self { address: address.into(), manner: Arc::default() }
     }
 }
 
@@ -56,14 +70,14 @@ impl Failure {
 
 /// Connects, and tells when the connection ends.
 pub(crate) async fn dial(target: &Target) -> Result<(Channel, Watch), Failure> {
-    let Target { address, tls } = target;
+    let Target { address, manner } = target;
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| Failure::refused(format!("{address} is not an address: {error}")))?
         .http2_keep_alive_interval(KEEP_ALIVE.0)
         .keep_alive_timeout(KEEP_ALIVE.1)
         .keep_alive_while_idle(true);
-    let opened = tokio::time::timeout(CONNECT_TIMEOUT, open(address, tls.as_deref())).await;
-    let (stream, watch) = opened.map_err(|_| Failure::silent(CONNECT_TIMEOUT))??;
+    let opened = tokio::time::timeout(manner.connect_timeout, open(address, manner.tls.as_ref())).await;
+    let (stream, watch) = opened.map_err(|_| Failure::silent(manner.connect_timeout))??;
     let mut stream = Some(stream);
     // One connection is one connection: when it ends, this channel is of no use and says so.
     let once = tower::service_fn(move |_| {

@@ -58,8 +58,10 @@ pub struct Settings {
     pub max_connection_age: Duration,
     /// What calls under way have then, before the connection is cut.
     pub max_connection_age_grace: Duration,
-    /// How often a silent client is asked whether it is there, and how long its answer may take.
-    pub keep_alive: (Duration, Duration),
+    /// How often a silent client is asked whether it is there, and how long its answer may take; `None`: never.
+    pub keep_alive: Option<(Duration, Duration)>,
+    /// How long a client may take to agree on TLS.
+    pub handshake_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -70,7 +72,8 @@ impl Default for Settings {
             max_streams: 100,
             max_connection_age: Duration::ZERO,
             max_connection_age_grace: Duration::from_secs(10),
-            keep_alive: (Duration::from_secs(30), Duration::from_secs(20)),
+            keep_alive: Some((Duration::from_secs(30), Duration::from_secs(20))),
+            handshake_timeout: Duration::from_secs(5),
         }
     }
 }
@@ -88,11 +91,11 @@ pub async fn serve(
     let service = ForwardServer::new(Service { importer, instance: instance() });
     let service = service.max_decoding_message_size(LARGEST_MESSAGE);
     let (taken, connections) = mpsc::channel(WAITING_CONNECTIONS);
-    let accepting = accept(listener, settings.tls, settings.max_connections, taken);
+    let accepting = accept(listener, settings.clone(), taken);
     let mut server = tonic::transport::Server::builder()
         .max_concurrent_streams(settings.max_streams)
-        .http2_keepalive_interval(Some(settings.keep_alive.0))
-        .http2_keepalive_timeout(Some(settings.keep_alive.1));
+        .http2_keepalive_interval(settings.keep_alive.map(|(every, _)| every))
+        .http2_keepalive_timeout(settings.keep_alive.map(|(_, within)| within));
     if !settings.max_connection_age.is_zero() {
         server = server
             .max_connection_age(settings.max_connection_age)

@@ -25,10 +25,9 @@ use veneur_wire::metricpb::Metric;
 use crate::{
     Account, Batch, Facts,
     clock::{millis, now_ms},
-    connect::Target,
+    connect::{Manner, Target},
     import::{Importer, Stopping},
     lane::{Counts, Lane, Limits},
-    tls::Trust,
 };
 use absent::{Absent, Turn};
 use address::{Addressed, address};
@@ -40,7 +39,7 @@ pub struct Router {
     interval: Duration,
     limits: Limits,
     hashing: Hashing,
-    tls: Option<Arc<Trust>>,
+    manner: Arc<Manner>,
     account: Arc<Account>,
     sequence: AtomicU64,
     /// Told when a member's health changes.
@@ -100,7 +99,7 @@ impl Router {
             interval,
             limits,
             hashing: Hashing::default(),
-            tls: None,
+            manner: Arc::default(),
             account,
             sequence: AtomicU64::new(0),
             noticed: Arc::default(),
@@ -127,10 +126,10 @@ impl Router {
         self
     }
 
-    /// The same, speaking TLS to its members. Before the first membership.
+    /// The same, speaking to its members in a certain manner. Before the first membership.
     #[must_use]
-    pub fn with_tls(mut self, trust: Option<Arc<Trust>>) -> Self {
-        self.tls = trust;
+    pub fn with_manner(mut self, manner: Manner) -> Self {
+        self.manner = Arc::new(manner);
         self
     }
 
@@ -320,7 +319,7 @@ impl Router {
     fn lane(&self, routes: &mut Routes, member: Member) -> Lane {
         let Routes { lanes, tasks, .. } = routes;
         let lane = lanes.entry(member).or_insert_with_key(|member| {
-            let target = Target { address: member.address.clone(), tls: self.tls.clone() };
+            let target = Target { address: member.address.clone(), manner: Arc::clone(&self.manner) };
             let noticed = Arc::clone(&self.noticed);
             let lane = Lane::noticed_by(target, self.limits, Arc::clone(&self.account), noticed);
             tasks.spawn(lane.clone().run());

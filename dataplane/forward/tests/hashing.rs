@@ -9,7 +9,7 @@ use std::{
 use tokio::{net::TcpListener, task::JoinSet};
 use veneur_forward::{
     Account, Facts,
-    import::{Importer, Stopping, serve},
+    import::{Importer, Settings, Stopping, serve},
     lane::Limits,
     router::Router,
 };
@@ -47,7 +47,9 @@ async fn contexts_that_differ_in_ignored_tags_alone_go_whole_to_the_member_that_
             let seen = Arc::new(Seen::default());
             peers.insert(address.clone(), Arc::clone(&seen));
             members.push(Member { name: format!("global-{number}"), address });
-            serving.spawn(async move { serve(listener, seen, std::future::pending()).await.expect("serves") });
+            serving.spawn(async move {
+                serve(listener, Settings::default(), seen, std::future::pending()).await.expect("serves")
+            });
         }
         let account = Arc::new(Account::default());
         let hashing = Hashing { algorithm, ignored: vec![TagMatch::Prefix("le:".into())] };

@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use veneur_forward::{
     Batch, Facts,
     client::{Client, Outcome},
-    connect::{Failure, Target},
+    connect::{Failure, Manner, Target},
     import::{Importer, Settings, Stopping, serve},
     tls::{BadTls, Guard, Identity, Pem, Trust},
 };
@@ -83,7 +83,10 @@ async fn server(guard: Guard) -> Server {
 }
 
 fn client(server: &Server, trust: Option<Trust>) -> Client {
-    Client::new(Target { tls: trust.map(Arc::new), ..Target::from(&server.address) })
+    Client::new(Target {
+        address: server.address.clone(),
+        manner: Arc::new(Manner { tls: trust, ..Manner::default() }),
+    })
 }
 
 async fn send(client: &mut Client) -> Result<(), Failure> {

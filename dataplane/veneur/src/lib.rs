@@ -32,4 +32,5 @@ pub mod reload;
 pub mod server;
 pub mod settings;
 mod telemetry;
+mod tiers;
 pub mod watchdog;

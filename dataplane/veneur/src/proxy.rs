@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use veneur_config::{Proxy, RingHash, TagKind};
-use veneur_forward::{Account, Ledger, discovery, import, lane::Limits, router::Router};
+use veneur_forward::{Account, Ledger, connect::Manner, discovery, import, lane::Limits, router::Router};
 use veneur_ring::{Algorithm, Hashing, Member, TagMatch};
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     observe::Losses,
     settings,
     telemetry::Snapshot,
+    tiers,
 };
 
 /// A running proxy.
@@ -43,13 +44,15 @@ pub struct Running {
 
 /// Starts a proxy: every socket is bound when this returns.
 pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
-    // Rather nothing than plain text where somebody asked for TLS.
-    anyhow::ensure!(config.grpc_tls_address.is_empty(), "grpc_tls_address: TLS between tiers does not exist yet");
-    anyhow::ensure!(!config.forward_tls.is_on(), "forward_tls: TLS between tiers does not exist yet");
     let account = Arc::new(Account::default());
     let limits = Limits { max_bytes: config.buffer_max_bytes, max_age: config.buffer_max_age.0 };
     let router = Router::new(settings::machine(), config.interval.0, limits, Arc::clone(&account));
-    let router = Arc::new(router.with_hashing(hashing(config)?));
+    let manner = Manner {
+        tls: tiers::trust(&config.forward_tls)?,
+        connect_timeout: config.dial_timeout(),
+        answer_timeout: config.forward_timeout(),
+    };
+    let router = Arc::new(router.with_hashing(hashing(config)?).with_manner(manner));
     let discovered = Arc::new(discovery::Tally::default());
     let (importing, serving) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
@@ -85,19 +88,10 @@ pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
         }
     });
 
-    let listener = TcpListener::bind(&config.grpc_address)
-        .await
-        .with_context(|| format!("cannot import on grpc_address {}", config.grpc_address))?;
-    let grpc = listener.local_addr()?;
     let mut importer = JoinSet::new();
-    importer.spawn({
-        let (router, stop) = (Arc::clone(&router), importing.clone().cancelled_owned());
-        async move {
-            veneur_forward::import::serve(listener, import::Settings::default(), router, stop)
-                .await
-                .context("the import server failed")
-        }
-    });
+    let plain = start_importing(config, false, &router, &importing, &mut importer).await?;
+    let encrypted = start_importing(config, true, &router, &importing, &mut importer).await?;
+    let grpc = plain.or(encrypted).context("a proxy imports somewhere: set grpc_address or grpc_tls_address")?;
 
     tasks.spawn({
         let (account, interval, stop) = (Arc::clone(&account), config.interval.0, serving.clone());
@@ -127,6 +121,30 @@ pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
     tracing::info!(role = "proxy", %grpc, ?http, interval = ?config.interval.0, now_ms = clock::now_ms(), "Running");
     let shutdown_timeout = config.shutdown_timeout.0;
     Ok(Running { grpc, http, router, account, config: running, shutdown_timeout, importing, serving, importer, tasks })
+}
+
+/// Imports at `grpc_address`, or at `grpc_tls_address`, if that is set.
+async fn start_importing(
+    config: &Proxy,
+    encrypted: bool,
+    router: &Arc<Router>,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<Option<SocketAddr>> {
+    let (key, address) =
+        if encrypted { ("grpc_tls_address", &config.grpc_tls_address) } else { ("grpc_address", &config.grpc_address) };
+    if address.is_empty() {
+        return Ok(None);
+    }
+    let tls = if encrypted { tiers::guard(&config.tls, "tls")? } else { None };
+    let settings = import::Settings { tls, ..tiers::serving(&config.grpc_server) };
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot import on {key} {address}"))?;
+    let bound = listener.local_addr()?;
+    let (router, stop) = (Arc::clone(router), stop.clone().cancelled_owned());
+    tasks.spawn(
+        async move { import::serve(listener, settings, router, stop).await.context("the import server failed") },
+    );
+    Ok(Some(bound))
 }
 
 /// How contexts become keys, by the configuration.
@@ -168,7 +186,7 @@ impl Running {
     pub async fn stop(mut self) -> Ledger {
         self.importing.cancel();
         let half = self.shutdown_timeout / 2;
-        if tokio::time::timeout(half, self.importer.join_next()).await.is_err() {
+        if tokio::time::timeout(half, async { while self.importer.join_next().await.is_some() {} }).await.is_err() {
             tracing::warn!("Senders keep their connections: what they still send is refused");
         }
         self.router.drain(half).await;

@@ -19,7 +19,7 @@ use veneur_aggregate::{Budget, Intervals};
 use veneur_config::{Server, SinkKind};
 use veneur_forward::{
     Account,
-    connect::Target,
+    connect::{Manner, Target},
     import,
     lane::{Lane, Limits},
 };
@@ -38,7 +38,7 @@ use crate::{
     observe::Observer,
     output::Output,
     server::view::ServerView,
-    settings,
+    settings, tiers,
     watchdog::Watchdog,
 };
 
@@ -91,8 +91,10 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
     let limits = Limits { max_bytes: config.buffer_max_bytes, max_age: config.buffer_max_age.0 };
 
     let mut lanes = JoinSet::new();
+    let manner = Arc::new(Manner { tls: tiers::trust(&config.forward_tls)?, ..Manner::default() });
+    let target = |address: &String| Target { address: address.clone(), manner: Arc::clone(&manner) };
     let lane = config.forwards().then(|| {
-        let lane = Lane::new(&config.forward_address, limits, Arc::clone(&account));
+        let lane = Lane::new(target(&config.forward_address), limits, Arc::clone(&account));
         lanes.spawn(lane.clone().run());
         lane
     });
@@ -166,7 +168,7 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
         shutdown_timeout: config.shutdown_timeout.0,
         lateness,
         limits,
-        handover_to: Some(&config.handover_address).filter(|address| !address.is_empty()).map(Target::from),
+        handover_to: Some(&config.handover_address).filter(|address| !address.is_empty()).map(target),
         handover,
         budget,
         config: running,
@@ -238,11 +240,10 @@ async fn start_importing(
         .await
         .with_context(|| format!("cannot import on grpc_address {}", config.grpc_address))?;
     let address = listener.local_addr()?;
+    let settings = import::Settings { tls: tiers::guard(&config.grpc_tls, "grpc_tls")?, ..import::Settings::default() };
     let stop = stop.clone().cancelled_owned();
     tasks.spawn(async move {
-        import::serve(listener, import::Settings::default(), Arc::new(merger), stop)
-            .await
-            .context("the import server failed")
+        import::serve(listener, settings, Arc::new(merger), stop).await.context("the import server failed")
     });
     Ok(address)
 }

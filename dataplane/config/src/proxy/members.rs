@@ -98,6 +98,9 @@ section! {
     /// TLS towards members. Files are PEM, and read again when they change.
     #[derive(Eq)]
     pub struct ForwardTls {
+        /// Authorities, one of which must have signed a member's certificate, as text in PEM. In place of `ca_file`, where
+        /// there are no files: in a sidecar.
+        fixed ca: String = String::new(),
         /// Authorities, one of which must have signed a member's certificate. Empty: members are spoken to in plain text.
         fixed ca_file: String = String::new(),
         /// Certificate that members are shown. Empty: none.
@@ -112,6 +115,6 @@ section! {
 impl ForwardTls {
     /// Whether members are spoken to over TLS.
     pub fn is_on(&self) -> bool {
-        !self.ca_file.is_empty()
+        !self.ca_file.is_empty() || !self.ca.is_empty()
     }
 }

@@ -8,9 +8,9 @@ section! {
     pub struct GrpcServer {
         /// A connection that has not come about after so long is closed, TLS included.
         fixed connection_timeout: Every = Every::seconds(10),
-        /// A connection without a call for so long is closed.
+        /// Accepted for the original's files: connections end by their age, or when nobody answers.
         fixed max_connection_idle: Every = Every::seconds(0),
-        /// A connection is closed after so long, give or take a tenth: its sender dials again, and may reach a proxy that
+        /// A connection is closed after so long: its sender dials again, and may reach a proxy that
         /// was not there before.
         fixed max_connection_age: Every = Every::seconds(300),
         /// How long calls under way may take to end after that.
