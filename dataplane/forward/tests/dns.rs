@@ -25,7 +25,7 @@ async fn the_addresses_of_a_name_become_members_and_a_name_without_any_becomes_a
         // By RFC 6761 nobody has such a name.
         () = dns::follow("globals.invalid:8128", refresh, &unknown, &lost) => {}
         () = met => {}
-        () = tokio::time::sleep(Duration::from_secs(60)) => panic!("{:?} {:?}", found.view(), lost.view()),
+        () = tokio::time::sleep(Duration::from_mins(1)) => panic!("{:?} {:?}", found.view(), lost.view()),
     }
     let members: Vec<String> = known.view().members.into_iter().map(|member| member.address).collect();
     assert_eq!(members, ["127.0.0.1:8128"]);

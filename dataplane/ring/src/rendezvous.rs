@@ -3,7 +3,8 @@
 use crate::key::{self, Key, mix};
 
 /// Hash of each member's name. The member with the highest hash of (member, key) owns the key: finding it costs one mix
-/// per member.
+/// per member, some 2 ns. A loop without branches is slower: the compiler then multiplies in vectors, for which x86-64
+/// has no 64-bit instruction before AVX-512.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seeds(Vec<u64>);
 
