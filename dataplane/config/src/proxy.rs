@@ -21,7 +21,7 @@ section! {
         fixed grpc_tls_address: String = String::new(),
         /// What `grpc_tls_address` shows its senders and asks of them.
         fixed tls: ListenTls = ListenTls::default(),
-        /// How long the connections of senders last.
+        /// How long the connections of senders last, and how many there may be.
         fixed grpc_server: GrpcServer = GrpcServer::default(),
         /// Where the admin port listens, `HOST:PORT`, or the path of a Unix socket; empty: nowhere.
         fixed http_address: String = String::new(),

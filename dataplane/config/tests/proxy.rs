@@ -35,6 +35,7 @@ fn every_key_of_the_newest_file_has_its_meaning_or_is_told_to_have_none() {
             max_connection_age_grace: seconds(4),
             ping_timeout: seconds(5),
             keepalive_timeout: seconds(6),
+            ..GrpcServer::default()
         },
         grpc_tls_address: "0.0.0.0:8129".into(),
         http: veneur_config::ProxyHttp { enable_config: true, enable_profiling: true },
@@ -145,6 +146,7 @@ fn a_wrong_value_is_named_with_what_is_allowed() {
         ),
         ("forward_tls: {server_name: a}", "forward_tls.server_name: needs ca_file"),
         ("forward_tls: {ca_file: a, cert_file: b}", "forward_tls.cert_file: needs key_file"),
+        ("grpc_server: {max_streams: 0}", "grpc_server.max_streams: 0 would let nobody send"),
         ("interval: 1500ms", "interval: 1.5s must be whole seconds"),
         ("dial_timeout: long", "dial_timeout: \"long\" is not a duration"),
     ];

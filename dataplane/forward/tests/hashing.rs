@@ -48,7 +48,7 @@ async fn contexts_that_differ_in_ignored_tags_alone_go_whole_to_the_member_that_
             peers.insert(address.clone(), Arc::clone(&seen));
             members.push(Member { name: format!("global-{number}"), address });
             serving.spawn(async move {
-                serve(listener, Settings::default(), seen, std::future::pending()).await.expect("serves")
+                serve(listener, Settings::default(), seen, std::future::pending()).await.expect("serves");
             });
         }
         let account = Arc::new(Account::default());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Invalid, Note, Proxy, TagKind, Validate, Weight,
+    GrpcServer, Invalid, Note, Proxy, TagKind, Validate, Weight,
     listen::{is_bind, is_host_port},
 };
 
@@ -73,6 +73,12 @@ impl Proxy {
                 self.http_address
             );
             wrong("http_address", problem);
+        }
+        let GrpcServer { max_connections, max_streams, .. } = self.grpc_server;
+        for (key, none) in [("max_connections", max_connections == 0), ("max_streams", max_streams == 0)] {
+            if none {
+                wrong(&format!("grpc_server.{key}"), "0 would let nobody send: at least 1".into());
+            }
         }
         if !self.grpc_tls_address.is_empty() {
             for (key, file) in [("tls.cert_file", &self.tls.cert_file), ("tls.key_file", &self.tls.key_file)] {

@@ -3,7 +3,7 @@
 use crate::{Every, key::section};
 
 section! {
-    /// How long connections of senders last. With `0s` there is no such bound.
+    /// How long connections of senders last, and how many there may be. With `0s` there is no such bound.
     #[derive(Eq)]
     pub struct GrpcServer {
         /// A connection that has not come about after so long is closed, TLS included.
@@ -19,6 +19,10 @@ section! {
         fixed ping_timeout: Every = Every::seconds(20),
         /// How long that sign may take; then the connection is closed. With `0s` nobody is asked.
         fixed keepalive_timeout: Every = Every::seconds(10),
+        /// Ours: connections at the most; more are refused.
+        fixed max_connections: usize = 10_000,
+        /// Ours: calls under way on one connection at the most; what its sender has beyond waits there.
+        fixed max_streams: u32 = 100,
     }
 }
 
