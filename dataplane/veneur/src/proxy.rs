@@ -175,6 +175,11 @@ impl Running {
         }
     }
 
+    /// Takes a membership that was written at `written_ms`, as from a discovery of its own.
+    pub fn change(&self, written_ms: u64, members: Vec<Member>) {
+        self.router.change(written_ms, members);
+    }
+
     /// Shows a changed configuration, as far as it needs no restart.
     pub fn follow(&self, config: &Proxy) {
         let mut running = self.config.write().unwrap_or_else(PoisonError::into_inner);
