@@ -53,9 +53,7 @@ pub(crate) const SERVER: &[(&str, Verdict)] = &[
     ),
     ("features.migrate_metric_sinks", NoEffect("sinks are read in either form")),
     ("features.migrate_span_sinks", NoEffect("traces are not carried yet")),
-    ("features.proxy_protocol", NoEffect("every form of gRPC import is served")),
     // Up to 14.2.0.
-    ("forward_use_grpc", NoEffect("forwarding is always gRPC")),
     ("ssf_buffer_size", Traces),
     ("debug_ingested_spans", Traces),
     ("datadog_trace_api_address", Traces),

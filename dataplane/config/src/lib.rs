@@ -36,7 +36,7 @@ pub use proxy::{
 pub use role::Role;
 pub use scopes::{KindName, NameMatch, ScopeName, ScopeRule};
 pub use secret::Secret;
-pub use server::{Aggregate, Features, Http, MetricsScopes, Node, SelfScope, Server, TagCardinality};
+pub use server::{Aggregate, Features, ForwardProtocol, Http, MetricsScopes, Node, SelfScope, Server, TagCardinality};
 pub use show::{Secrets, documented, json, redacted_json, redacted_yaml, yaml};
 pub use sink::{Datadog, Sink, SinkKind, TagExclusion};
 pub use variables::{Variable, unknown_variables, variable_names};

@@ -96,8 +96,12 @@ section! {
         /// Log what helps to find an error; the variable `VENEUR_LOG` says more exactly what, and then this is not heeded.
         live debug: bool = false,
 
-        /// Where partials are forwarded, `HOST:PORT`; empty: this instance is a global.
+        /// Where partials are forwarded, `HOST:PORT`; empty: this instance is a global. `http://HOST:PORT` posts them to
+        /// `/import` there, as instances up to 14.2.0 do.
         fixed forward_address: String = String::new(),
+        /// Of 14.2.0, for peers that read nothing newer: `true` forwards in one message over gRPC, `false` by
+        /// `POST /import`. `null`: as `forward_address` says, by a stream over gRPC unless it begins with `http://`.
+        fixed forward_use_grpc: Option<bool> = None,
         /// Ours: TLS towards `forward_address` and `handover_address`.
         fixed forward_tls: ForwardTls = ForwardTls::default(),
         /// Ours: also forward this instance's own finished points, instead of posting them to sinks from here. Needs a
@@ -151,6 +155,8 @@ section! {
         fixed enable_metric_sink_routing: bool = false,
         /// Report the process's own memory, threads and age.
         fixed diagnostics_metrics_enabled: bool = false,
+        /// Of 14.2.0, above `forward_use_grpc`: `grpc-stream`, `grpc-single` or `json`.
+        fixed proxy_protocol: ForwardProtocol = ForwardProtocol::Default,
     }
 }
 
@@ -216,6 +222,30 @@ impl Field for SelfScope {
     }
 }
 
+/// How an instance forwards.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardProtocol {
+    /// As `forward_use_grpc` says, or else `forward_address`.
+    #[default]
+    #[serde(alias = "")]
+    Default,
+    /// A stream over gRPC.
+    GrpcStream,
+    /// One message over gRPC.
+    GrpcSingle,
+    /// `POST /import`.
+    Json,
+}
+
+impl Field for ForwardProtocol {
+    const SHAPE: Shape = Shape::Text;
+
+    fn read(value: Value, path: &str, report: &mut Report) -> Option<Self> {
+        leaf(value, path, report, "one of default, grpc-stream, grpc-single, json")
+    }
+}
+
 impl Server {
     /// What `veneur local` starts from: a local listens where clients send.
     #[must_use]
@@ -243,6 +273,27 @@ impl Server {
     /// Whether partials leave for another tier.
     pub fn forwards(&self) -> bool {
         !self.forward_address.is_empty()
+    }
+
+    /// How it forwards, by the one of three keys that decides.
+    pub fn forward_protocol(&self) -> ForwardProtocol {
+        match (self.features.proxy_protocol, self.forward_use_grpc) {
+            (ForwardProtocol::Default, Some(true)) => ForwardProtocol::GrpcSingle,
+            (ForwardProtocol::Default, Some(false)) => ForwardProtocol::Json,
+            (ForwardProtocol::Default, None) if self.forward_address.starts_with("http://") => ForwardProtocol::Json,
+            (ForwardProtocol::Default, None) => ForwardProtocol::GrpcStream,
+            (protocol, _) => protocol,
+        }
+    }
+
+    /// Where it forwards, and how, in one text: `HOST:PORT`, `grpc+unary://HOST:PORT` or `http://HOST:PORT`.
+    pub fn forward_destination(&self) -> String {
+        let address = &self.forward_address;
+        match self.forward_protocol() {
+            ForwardProtocol::GrpcSingle => format!("grpc+unary://{address}"),
+            ForwardProtocol::Json if !address.starts_with("http://") => format!("http://{address}"),
+            ForwardProtocol::Json | ForwardProtocol::GrpcStream | ForwardProtocol::Default => address.clone(),
+        }
     }
 
     /// How long after a boundary partials are waited for.

@@ -63,7 +63,20 @@ fn what_would_be_lost_in_silence_is_refused() {
         ("sources: [{kind: openmetrics}]", "sources: sources do not exist yet"),
         ("features: {enable_metric_sink_routing: true}", "features.enable_metric_sink_routing: true needs"),
         ("signalfx_api_key: secret", "signalfx_api_key: asks for a signalfx sink, which does not exist yet"),
-        ("forward_address: http://global:8127", "forward_address: \"http://global:8127\" asks for POST /import"),
+        ("forward_address: https://global:8127", "forward_address: \"https://global:8127\" must look like"),
+        ("forward_address: 'http://'", "forward_address: \"http://\" must look like http://veneur-proxy:8127"),
+        (
+            "{forward_address: 'http://global:8127', forward_use_grpc: true}",
+            "forward_address: \"http://global:8127\" asks for POST /import, but forward_use_grpc",
+        ),
+        (
+            "{forward_address: 'http://global:8127', forward_points: true}",
+            "forward_points: true needs gRPC: POST /import carries no finished points",
+        ),
+        (
+            "features: {proxy_protocol: rest}",
+            "features.proxy_protocol: \"rest\" must be one of default, grpc-stream, grpc-single, json",
+        ),
         (
             "metric_sinks: [{kind: cortex, name: a}]",
             "metric_sinks[0].kind: \"cortex\" does not exist yet: it must be one of blackhole, datadog, debug",
@@ -98,6 +111,33 @@ fn keys_of_14_2_0_are_read_as_todays() {
     assert_eq!(datadog.exclude_tags_prefix_by_prefix_metric[0].tags, ["pod"]);
     assert_eq!(parsed.config.metric_sinks[1].kind, SinkKind::Debug {});
     assert_eq!(parsed.config.extend_tags, ["env:prod", "region:eu"]);
+}
+
+#[test]
+fn a_local_forwards_as_its_file_said_in_14_2_0() {
+    let cases = [
+        ("forward_address: proxy:8128", "proxy:8128"),
+        ("forward_address: http://proxy:8127", "http://proxy:8127"),
+        ("forward_address: http://veneur.example.com/path", "http://veneur.example.com/path"),
+        ("{forward_address: 'proxy:8128', forward_use_grpc: true}", "grpc+unary://proxy:8128"),
+        ("{forward_address: 'proxy:8127', forward_use_grpc: false}", "http://proxy:8127"),
+        ("{forward_address: 'http://proxy:8127', forward_use_grpc: false}", "http://proxy:8127"),
+        (
+            "{forward_address: 'proxy:8128', forward_use_grpc: true, features: {proxy_protocol: grpc-stream}}",
+            "proxy:8128",
+        ),
+        ("{forward_address: 'proxy:8128', features: {proxy_protocol: grpc-single}}", "grpc+unary://proxy:8128"),
+        ("{forward_address: 'proxy:8127', features: {proxy_protocol: json}}", "http://proxy:8127"),
+        ("{forward_address: 'proxy:8128', features: {proxy_protocol: ''}}", "proxy:8128"),
+    ];
+    for (text, destination) in cases {
+        let parsed = parse::<Server>("f", text).expect(text);
+        assert_eq!(parsed.config.forward_destination(), destination, "{text}");
+        assert_eq!(parsed.notes, [], "{text}");
+    }
+    let use_grpc = variables(&[("VENEUR_FORWARDADDRESS", "proxy:8128"), ("VENEUR_FORWARDUSEGRPC", "true")]);
+    let parsed = read::<Server>("f", "", &use_grpc).expect("variables say it too");
+    assert_eq!(parsed.config.forward_destination(), "grpc+unary://proxy:8128");
 }
 
 #[test]

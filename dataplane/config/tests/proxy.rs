@@ -127,7 +127,8 @@ fn a_wrong_value_is_named_with_what_is_allowed() {
         ("{grpc_address: 'a:1', grpc_tls_address: 'a:1'}", "grpc_tls_address: \"a:1\" is grpc_address"),
         ("grpc_tls_address: 'a:1'", "tls.cert_file: is empty: grpc_tls_address needs a certificate and its key"),
         ("http_address: einhorn@0", "http_address: \"einhorn@0\" must look like"),
-        ("forward_addresses: ['http://a:1']", "forward_addresses[0]: \"http://a:1\" asks for POST /import"),
+        ("forward_addresses: ['https://a:1']", "forward_addresses[0]: \"https://a:1\" must look like"),
+        ("forward_addresses: ['http://a']", "forward_addresses[0]: \"http://a\" must look like"),
         ("forward_addresses: [':1']", "forward_addresses[0]: \":1\" must look like 10.0.0.7:8128"),
         ("endpoints: {namespace: a, service: b}", "endpoints.port: is empty: all three keys are needed"),
         ("dns: {address: globals}", "dns.address: \"globals\" must look like veneur-global.metrics.svc:8128"),
@@ -243,4 +244,11 @@ fn what_is_printed_parses_back() {
         let printed = yaml(&proxy, Secrets::Shown);
         assert_eq!(parse::<Proxy>("printed", &printed).expect(&printed).config, proxy);
     }
+}
+
+#[test]
+fn a_members_address_says_how_it_is_spoken_to() {
+    let text = "forward_addresses: ['a:1', 'http://b:2', 'grpc+unary://c:3']";
+    let parsed = parse::<Proxy>("f", text).expect("every dialect is spoken");
+    assert_eq!(parsed.config.forward_addresses, ["a:1", "http://b:2", "grpc+unary://c:3"]);
 }

@@ -87,8 +87,13 @@ impl Batch {
     /// Takes out the metrics that a peer of the original could not read or would misread, and says how many: finished
     /// points, and what has no value of the original's kinds, as sketches of relative error.
     pub(crate) fn keep_what_the_original_reads(&mut self) -> u64 {
+        self.keep(|metric| !metric.pass_through && metric.value.is_some())
+    }
+
+    /// Takes out the metrics that do not fit, and says how many.
+    pub(crate) fn keep(&mut self, fits: impl Fn(&Metric) -> bool) -> u64 {
         let before = self.len();
-        self.metrics.retain(|metric| !metric.pass_through && metric.value.is_some());
+        self.metrics.retain(fits);
         before - self.len()
     }
 }

@@ -1,21 +1,31 @@
 //! One connection to one peer, and what became of each batch sent over it.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
-use tonic::{Code, Request, Status, transport::Channel};
+use prost::Message as _;
+use tonic::{Code, Request, Response, Status, transport::Channel};
 use veneur_metric::{Condition, Turn};
+use veneur_wire::{forwardrpc::MetricList, metricpb::Metric};
 
 use crate::{
     batch::{Batch, EXTENSIONS, Facts, INSTANCE, UNREAD},
     connect::{Failure, Target, dial},
+    dialect::Dialect,
     forwardrpc::forward_client::ForwardClient,
+    legacy::Poster,
     watched::{End, Watch},
 };
 
-/// Sends batches in dialect C to one peer, connecting when there is something to send.
+/// Largest message of dialect B, less some: what every gRPC server takes unless told otherwise.
+const LARGEST_LIST: usize = 4 * 1024 * 1024 - 1024;
+
+/// Sends batches to one peer, in the [`Dialect`] that its address names, connecting when there is something to send.
 #[derive(Debug)]
 pub struct Client {
     target: Target,
+    dialect: Dialect,
+    /// Takes the place of a connection in dialect A.
+    poster: Option<Poster>,
     connection: Option<Connection>,
     /// The process that answered last, as far as it says which it is.
     instance: Option<String>,
@@ -61,17 +71,27 @@ pub enum Outcome {
 }
 
 impl Client {
-    /// A client of a peer. Nothing is connected yet.
+    /// A client of a peer, whose address is one that [`Dialect::of`] reads. Nothing is connected yet.
     pub fn new(target: impl Into<Target>) -> Self {
-        Self { target: target.into(), connection: None, instance: None, plain: Condition::default() }
+        let Target { address, manner } = target.into();
+        let (dialect, address) = Dialect::of(&address);
+        let poster = (dialect == Dialect::Http).then(|| Poster::new(address, Arc::clone(&manner)));
+        let target = Target { address: address.to_owned(), manner };
+        Self { target, dialect, poster, connection: None, instance: None, plain: Condition::default() }
     }
 
     /// Connects, unless there is a connection, and says who is there.
     pub async fn connect(&mut self) -> Result<Answerer, Failure> {
-        if self.connection.is_some() {
+        if self.is_connected() {
             return Ok(Answerer::Same);
         }
-        let (connection, instance) = connect(&self.target).await?;
+        if let Some(poster) = &mut self.poster {
+            if self.target.manner.tls.is_some() {
+                return Err(Failure::refused("POST /import is plain text, and TLS is asked for"));
+            }
+            return poster.reach().await.map(|()| Answerer::Same);
+        }
+        let (connection, instance) = connect(&self.target, self.dialect).await?;
         self.tell(connection.extended);
         self.connection = Some(connection);
         let other = self.instance.is_some() && self.instance != instance;
@@ -81,7 +101,7 @@ impl Client {
 
     /// Whether there is a connection.
     pub fn is_connected(&self) -> bool {
-        self.connection.is_some()
+        self.poster.as_ref().map_or(self.connection.is_some(), Poster::is_reached)
     }
 
     /// Completes when the connection ends, and says whether the peer had announced that; never without one.
@@ -99,11 +119,21 @@ impl Client {
         if let Err(failure) = self.connect().await {
             return unsent(batch, failure);
         }
+        if let Some(poster) = &mut self.poster {
+            return poster.send(batch).await;
+        }
         let Some(connection) = &mut self.connection else { return unsent(batch, Failure::refused("not connected")) };
-        let unsendable = if connection.extended { 0 } else { batch.keep_what_the_original_reads() };
+        let mut unsendable = if connection.extended { 0 } else { batch.keep_what_the_original_reads() };
+        if self.dialect == Dialect::Unary {
+            // A batch is far smaller, unless it is a single metric.
+            unsendable += batch.keep(|metric| metric.encoded_len() < LARGEST_LIST);
+        }
         let within = self.target.manner.answer_timeout;
-        let outcome =
-            if batch.is_empty() { Outcome::Acknowledged(0) } else { deliver(connection, batch, within).await };
+        let outcome = if batch.is_empty() {
+            Outcome::Acknowledged(0)
+        } else {
+            deliver(connection, self.dialect, batch, within).await
+        };
         if !matches!(outcome, Outcome::Acknowledged(_)) {
             self.connection = None;
         }
@@ -123,10 +153,9 @@ impl Client {
     }
 }
 
-async fn deliver(connection: &mut Connection, batch: Batch, within: Duration) -> Outcome {
-    let mut request = Request::new(tokio_stream::iter(batch.metrics.clone()));
-    batch.facts.write(request.metadata_mut());
-    let status = match tokio::time::timeout(within, connection.client.send_metrics_v2(request)).await {
+async fn deliver(connection: &mut Connection, dialect: Dialect, batch: Batch, within: Duration) -> Outcome {
+    let call = call(&mut connection.client, dialect, batch.metrics.clone(), &batch.facts);
+    let status = match tokio::time::timeout(within, call).await {
         Ok(Ok(_)) => return Outcome::Acknowledged(batch.len()),
         Ok(Err(status)) => status,
         Err(_) => Status::new(Code::DeadlineExceeded, format!("not answered within {within:?}")),
@@ -138,14 +167,29 @@ async fn deliver(connection: &mut Connection, batch: Batch, within: Duration) ->
     }
 }
 
+/// One call of the dialect's.
+async fn call(
+    client: &mut ForwardClient<Channel>,
+    dialect: Dialect,
+    metrics: Vec<Metric>,
+    facts: &Facts,
+) -> Result<Response<()>, Status> {
+    if dialect == Dialect::Unary {
+        let mut request = Request::new(MetricList { metrics });
+        facts.write(request.metadata_mut());
+        return client.send_metrics(request).await;
+    }
+    let mut request = Request::new(tokio_stream::iter(metrics));
+    facts.write(request.metadata_mut());
+    client.send_metrics_v2(request).await
+}
+
 /// Connects and asks, by an empty call, whether the peer reads our extensions, and which process it is.
-async fn connect(target: &Target) -> Result<(Connection, Option<String>), Failure> {
+async fn connect(target: &Target, dialect: Dialect) -> Result<(Connection, Option<String>), Failure> {
     let (channel, watch) = dial(target).await?;
     let mut client = ForwardClient::new(channel);
-    let mut probe = Request::new(tokio_stream::empty());
-    Facts::default().write(probe.metadata_mut());
     let within = target.manner.connect_timeout;
-    let answer = tokio::time::timeout(within, client.send_metrics_v2(probe))
+    let answer = tokio::time::timeout(within, call(&mut client, dialect, Vec::new(), &Facts::default()))
         .await
         .map_err(|_| Failure::silent(within))?
         .map_err(|status| Failure::refused(describe(&status)))?;

@@ -23,8 +23,9 @@ use crate::{
 /// Metrics taken from a stream at once: what has arrived is merged, not what will.
 const CHUNK: usize = 256;
 
-/// Largest message accepted. A digest has some ten kilobytes; dialect B's lists are what needs room.
-const LARGEST_MESSAGE: usize = 16 * 1024 * 1024;
+/// Largest message accepted, as in the original: its senders never make a list of dialect B larger. A hostile one takes
+/// many times its size once it is read.
+const LARGEST_MESSAGE: usize = 4 * 1024 * 1024;
 
 /// Takes what is imported.
 pub trait Importer: Send + Sync + 'static {

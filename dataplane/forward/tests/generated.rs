@@ -32,6 +32,7 @@ fn compile_messages(descriptors: FileDescriptorSet, to: &Path) {
 
 fn compile_service(descriptors: FileDescriptorSet, to: &Path) {
     tonic_prost_build::configure()
+        .codec_path("crate::codec::Codec")
         .out_dir(to)
         .extern_path(".forwardrpc.MetricList", "::veneur_wire::forwardrpc::MetricList")
         .extern_path(".metricpb", "::veneur_wire::metricpb")

@@ -34,9 +34,6 @@ const RAW_LIMIT: usize = 1_280;
 /// fewer are coarser than the bars allow once digests were merged.
 const RAW_BESIDE: usize = 512;
 
-/// Centroids that [`TDigest::from_centroids`] accepts. The original sends about 160.
-const CENTROIDS_LIMIT: usize = 10_000;
-
 /// The heaviest weight accepted. A sample rate is a 32-bit float on the wire, so no weight passes 10^45; the bound
 /// keeps squares and sums of weights finite.
 pub(crate) const WEIGHT_LIMIT: f64 = 1e100;
@@ -66,7 +63,7 @@ pub struct TDigest {
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum DigestError {
     /// More centroids than any digest needs.
-    #[error("digest has {0} centroids: at most {CENTROIDS_LIMIT} are accepted")]
+    #[error("digest has {0} centroids: at most {most} are accepted", most = TDigest::MOST_CENTROIDS)]
     TooMany(usize),
     /// A mean that is NaN or infinite.
     #[error("digest's centroid {index} has mean {mean}: it must be finite")]
@@ -109,6 +106,9 @@ pub enum DigestError {
 impl TDigest {
     /// The compression that the wire states: the original's own, hard-coded there.
     pub const COMPRESSION: f64 = 100.0;
+
+    /// Centroids that [`TDigest::from_centroids`] accepts. The original sends about 160.
+    pub const MOST_CENTROIDS: usize = 10_000;
 
     /// An empty digest; allocates nothing.
     pub const fn new() -> Self {
@@ -241,7 +241,7 @@ impl TDigest {
         if centroids.is_empty() {
             return Ok(Self::new());
         }
-        if centroids.len() > CENTROIDS_LIMIT {
+        if centroids.len() > Self::MOST_CENTROIDS {
             return Err(DigestError::TooMany(centroids.len()));
         }
         if !(min.is_finite() && max.is_finite() && min <= max) {

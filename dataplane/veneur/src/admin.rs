@@ -10,9 +10,13 @@
 //! | `/version` | the version, as text |
 //! | `/config/json`, `/config/yaml` | the configuration without secrets, where that is allowed |
 //! | `/debug/pprof/profile?seconds=N` | CPU time by thread, where that is allowed |
+//! | `POST /import` | takes what instances up to 14.2.0 forward, where this one imports |
 //! | `POST /quitquitquit` | ends the process as SIGTERM does, where that is allowed |
 
+mod import;
 mod profile;
+
+pub(crate) use import::Import;
 
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -41,6 +45,9 @@ use crate::{
 
 /// Connections served at once; beyond, new ones wait in the kernel.
 const CONNECTIONS: usize = 64;
+
+/// The same where senders keep theirs open between two imports: they must not shut out who asks for health.
+const IMPORT_CONNECTIONS: usize = 4_096;
 
 /// A client that has not sent its headers by then is not a client.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -88,6 +95,8 @@ pub(crate) struct Admin {
     pub(crate) quit: Option<CancellationToken>,
     /// Whether profiles may be taken.
     pub(crate) profiling: bool,
+    /// Who takes `POST /import`; `None`: nobody does.
+    pub(crate) import: Option<Import>,
 }
 
 /// Serves the admin port in `tasks` until `stop`, and says where, if that has a host and port.
@@ -163,8 +172,9 @@ where
     F: Future<Output = io::Result<S>>,
 {
     let mut connections = JoinSet::new();
+    let most = if admin.import.is_some() { IMPORT_CONNECTIONS } else { CONNECTIONS };
     loop {
-        while connections.len() >= CONNECTIONS {
+        while connections.len() >= most {
             connections.join_next().await;
         }
         let Ok(stream) = accept().await else {
@@ -176,7 +186,7 @@ where
         connections.spawn(async move {
             let service = service_fn(move |request| {
                 let admin = Arc::clone(&admin);
-                async move { Ok::<_, Infallible>(answer(&request, &admin).await) }
+                async move { Ok::<_, Infallible>(answer(request, &admin).await) }
             });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -191,8 +201,17 @@ where
     }
 }
 
-async fn answer(request: &Request<Incoming>, admin: &Admin) -> Response<Full<Bytes>> {
+async fn answer(request: Request<Incoming>, admin: &Admin) -> Response<Full<Bytes>> {
     let path = request.uri().path();
+    if path == "/import" {
+        return match &admin.import {
+            None => text(StatusCode::NOT_FOUND, "this instance does not import over HTTP\n"),
+            Some(_) if request.method() != Method::POST => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "only POST is answered here\n")
+            }
+            Some(import) => import.take(request).await,
+        };
+    }
     if path == "/quitquitquit" {
         return quit(request.method(), admin.quit.as_ref());
     }
@@ -226,7 +245,7 @@ async fn answer(request: &Request<Incoming>, admin: &Admin) -> Response<Full<Byt
         "/config/yaml" => config(view, Form::Yaml, "application/x-yaml"),
         _ => text(
             StatusCode::NOT_FOUND,
-            "there are /healthcheck /ready /status /ring /metrics /version /config/json /config/yaml /debug/pprof/\n",
+            "there are /healthcheck /ready /status /ring /metrics /version /config/json /config/yaml /debug/pprof/ /import\n",
         ),
     }
 }

@@ -15,7 +15,7 @@ use veneur_forward::{Account, Ledger, connect::Manner, discovery, import, lane::
 use veneur_ring::{Algorithm, Hashing, Member, TagMatch};
 
 use crate::{
-    admin::{self, Admin, Form, View},
+    admin::{self, Admin, Form, Import, View},
     clock,
     listen::ConnectionCounts,
     observe::Losses,
@@ -115,7 +115,8 @@ pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
             discovered,
             config: Arc::clone(&running),
         };
-        let admin = Admin { view: Arc::new(view), quit: None, profiling: config.http.enable_profiling };
+        let import = Some(Import::new(Arc::<Router>::clone(&router), Arc::clone(&account)));
+        let admin = Admin { view: Arc::new(view), quit: None, profiling: config.http.enable_profiling, import };
         http = admin::start(&config.http_address, admin, serving.clone(), &mut tasks).await?;
     }
     tracing::info!(role = "proxy", %grpc, ?http, interval = ?config.interval.0, now_ms = clock::now_ms(), "Running");

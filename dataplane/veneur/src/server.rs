@@ -27,7 +27,7 @@ use veneur_sinks::{BlackholeSink, DatadogSettings, DatadogSink, DebugSink, Deliv
 
 use crate::{
     account::IngestAccount,
-    admin::{self, Admin},
+    admin::{self, Admin, Import},
     aside::Aside,
     clock,
     flush::Flusher,
@@ -94,7 +94,7 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
     let manner = Arc::new(Manner { tls: tiers::trust(&config.forward_tls)?, ..Manner::default() });
     let target = |address: &String| Target { address: address.clone(), manner: Arc::clone(&manner) };
     let lane = config.forwards().then(|| {
-        let lane = Lane::new(target(&config.forward_address), limits, Arc::clone(&account));
+        let lane = Lane::new(target(&config.forward_destination()), limits, Arc::clone(&account));
         lanes.spawn(lane.clone().run());
         lane
     });
@@ -112,9 +112,10 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
     let open = Arc::new(Mutex::new(Open { intervals, closed: false }));
 
     let (mut grpc, mut import, handover) = (None, JoinSet::new(), Way::default());
+    let merger =
+        Arc::new(Merger { open: Arc::clone(&open), output: Arc::clone(&output), handover: Arc::clone(&handover) });
     if imports {
-        let merger = Merger { open: Arc::clone(&open), output: Arc::clone(&output), handover: Arc::clone(&handover) };
-        grpc = Some(start_importing(config, merger, &importing, &mut import).await?);
+        grpc = Some(start_importing(config, Arc::clone(&merger), &importing, &mut import).await?);
     }
 
     let flusher = Arc::new(Flusher {
@@ -157,7 +158,8 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
             flusher: Arc::clone(&flusher),
         });
         let quit = config.http_quit.then(|| quit.clone());
-        let admin = Admin { view, quit, profiling: config.enable_profiling };
+        let import = Some(http_import(config, merger, account));
+        let admin = Admin { view, quit, profiling: config.enable_profiling, import };
         http = admin::start(&config.http_address, admin, serving.clone(), &mut tasks).await?;
     }
     tracing::info!(role = role(config), ?grpc, ?http, interval = ?interval, "Running");
@@ -232,7 +234,7 @@ impl Running {
 
 async fn start_importing(
     config: &Server,
-    merger: Merger,
+    merger: Arc<Merger>,
     stop: &CancellationToken,
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<SocketAddr> {
@@ -242,10 +244,18 @@ async fn start_importing(
     let address = listener.local_addr()?;
     let settings = import::Settings { tls: tiers::guard(&config.grpc_tls, "grpc_tls")?, ..import::Settings::default() };
     let stop = stop.clone().cancelled_owned();
-    tasks.spawn(async move {
-        import::serve(listener, settings, Arc::new(merger), stop).await.context("the import server failed")
-    });
+    tasks.spawn(
+        async move { import::serve(listener, settings, merger, stop).await.context("the import server failed") },
+    );
     Ok(address)
+}
+
+/// Imports over HTTP, which the original's instances all take. Who is not made to import holds no more for one than for
+/// anything else.
+fn http_import(config: &Server, merger: Arc<Merger>, account: Arc<Account>) -> Import {
+    let import = Import::new(merger, account);
+    let made_for_it = !config.forwards() || !config.grpc_address.is_empty();
+    if made_for_it { import } else { import.at_most(config.buffer_max_bytes) }
 }
 
 fn role(config: &Server) -> &'static str {

@@ -12,6 +12,7 @@
 
 mod decode;
 mod encode;
+pub mod legacy;
 mod relative;
 #[expect(missing_docs, clippy::pedantic, reason = "generated from proto/ by cargo xtask gen")]
 #[path = "gen"]

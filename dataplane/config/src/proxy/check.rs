@@ -92,11 +92,12 @@ impl Proxy {
     fn members(&self, problems: &mut Vec<Invalid>) {
         let mut wrong = |key: &str, problem: String| problems.push(Invalid::new(key, problem));
         for (index, address) in self.forward_addresses.iter().enumerate() {
-            if address.starts_with("http://") || address.starts_with("https://") {
-                let problem = format!("{address:?} asks for POST /import, which is received but not sent: {GRPC}");
+            let peer = ["http://", "grpc+unary://"].iter().find_map(|dialect| address.strip_prefix(dialect));
+            if !is_member(peer.unwrap_or(address)) {
+                let problem = format!(
+                    "{address:?} must look like 10.0.0.7:8128, or http://10.0.0.7:8127 for a member that imports by POST alone"
+                );
                 wrong(&format!("forward_addresses[{index}]"), problem);
-            } else if !is_member(address) {
-                wrong(&format!("forward_addresses[{index}]"), format!("{address:?} must look like 10.0.0.7:8128"));
             }
         }
         if let Some(endpoints) = &self.endpoints {
@@ -165,8 +166,6 @@ impl Proxy {
         }
     }
 }
-
-const GRPC: &str = "give HOST:PORT of the member's grpc_address";
 
 /// `HOST:PORT` with a host.
 fn is_member(address: &str) -> bool {

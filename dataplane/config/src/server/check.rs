@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Invalid, Listen, Note, SelfScope, Server, Validate, Weight,
+    ForwardProtocol, Invalid, Listen, Note, SelfScope, Server, Validate, Weight,
     listen::{is_bind, is_host_port},
     sink,
 };
@@ -163,17 +163,30 @@ impl Server {
             );
             wrong("http_address", problem);
         }
-        if self.forward_address.starts_with("http://") || self.forward_address.starts_with("https://") {
-            let problem = format!(
-                "{:?} asks for POST /import, which is received but not sent: give HOST:PORT of the next tier's grpc_address",
-                self.forward_address
-            );
-            wrong("forward_address", problem);
-        } else if self.forwards() && !is_host_port(&self.forward_address) {
-            wrong(
+        let http = self.forward_address.strip_prefix("http://");
+        match (self.forward_protocol(), http) {
+            _ if !self.forwards() => {}
+            (ForwardProtocol::Json, Some(rest)) if is_http_host(rest) => {}
+            (ForwardProtocol::Json, Some(_)) => {
+                let problem = format!("{:?} must look like http://veneur-proxy:8127", self.forward_address);
+                wrong("forward_address", problem);
+            }
+            (_, Some(_)) => {
+                let problem = format!(
+                    "{:?} asks for POST /import, but forward_use_grpc or features.proxy_protocol for gRPC: give HOST:PORT, or remove that",
+                    self.forward_address
+                );
+                wrong("forward_address", problem);
+            }
+            (_, None) if is_host_port(&self.forward_address) => {}
+            (_, None) => wrong(
                 "forward_address",
                 format!("{:?} must look like veneur-proxy.metrics.svc:8128", self.forward_address),
-            );
+            ),
+        }
+        if self.forward_points && self.forwards() && self.forward_protocol() == ForwardProtocol::Json {
+            let problem = "true needs gRPC: POST /import carries no finished points, and they would be lost".to_owned();
+            wrong("forward_points", problem);
         }
         if self.forward_points && !self.forwards() {
             wrong("forward_points", "true needs a forward_address: without one there is nowhere to forward".to_owned());
@@ -195,3 +208,12 @@ impl Server {
 
 /// Smallest `max_state_bytes`: less holds not even the overflow series and the process's own.
 const SMALLEST_STATE_BYTES: usize = 1024 * 1024;
+
+/// A host, with a port or without, and perhaps a path.
+fn is_http_host(text: &str) -> bool {
+    let host = text.split('/').next().unwrap_or_default();
+    let fits = is_host_port(host) || is_host_port(&format!("{host}:80"));
+    fits && !host.is_empty()
+        && !host.starts_with(':')
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte))
+}

@@ -102,7 +102,7 @@ pub mod forward_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/forwardrpc.Forward/SendMetrics",
             );
@@ -125,7 +125,7 @@ pub mod forward_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/forwardrpc.Forward/SendMetricsV2",
             );
@@ -266,7 +266,7 @@ pub mod forward_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SendMetricsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -314,7 +314,7 @@ pub mod forward_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SendMetricsV2Svc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

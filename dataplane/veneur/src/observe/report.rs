@@ -8,8 +8,8 @@ use super::{Counts, Flushed, Observer, lines::Lines};
 use crate::{output::Output, telemetry::sink_unaccounted};
 
 /// Why something that was imported is in no table.
-const IMPORT_REFUSALS: [&str; 7] =
-    ["incomplete", "type_mismatch", "local_scope", "not_finite", "bad_stamp", "bad_digest", "bad_set"];
+const IMPORT_REFUSALS: [&str; 8] =
+    ["incomplete", "type_mismatch", "local_scope", "not_finite", "bad_stamp", "bad_entry", "bad_digest", "bad_set"];
 
 /// Writes what has changed between `before` and `now`.
 pub(super) fn write(
