@@ -106,7 +106,7 @@ async fn a_single_message_carries_a_batch_whole_and_its_facts() {
     let (seen, mut serving) = (Arc::new(Seen::default()), JoinSet::new());
     let importer = Arc::clone(&seen);
     serving.spawn(async move {
-        serve(listener, Settings::default(), importer, std::future::pending()).await.expect("serves")
+        serve(listener, Settings::default(), importer, std::future::pending()).await.expect("serves");
     });
     let facts = Facts { sender: "pod-0".into(), sequence: 7, ..Facts::default() };
     let metrics = (0..1_000).map(|n| counter(&format!("c{n}"))).chain([global_timer()]);
