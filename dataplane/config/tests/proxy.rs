@@ -248,7 +248,7 @@ fn what_is_printed_parses_back() {
 
 #[test]
 fn a_members_address_says_how_it_is_spoken_to() {
-    let text = "forward_addresses: ['a:1', 'http://b:2', 'grpc+unary://c:3']";
+    let text = "{grpc_address: '0.0.0.0:1', forward_addresses: ['a:1', 'http://b:2', 'grpc+unary://c:3']}";
     let parsed = parse::<Proxy>("f", text).expect("every dialect is spoken");
     assert_eq!(parsed.config.forward_addresses, ["a:1", "http://b:2", "grpc+unary://c:3"]);
 }
