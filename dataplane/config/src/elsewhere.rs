@@ -102,7 +102,6 @@ pub(crate) const PROXY: &[(&str, Verdict)] = &[
     ("consul_forward_service_name", Refused(MEMBERS)),
     ("consul_trace_service_name", Traces),
     ("consul_refresh_interval", NoEffect(WATCHED)),
-    ("forward_address", Refused("POST /import is not sent: give the globals' grpc_address in forward_addresses")),
     ("idle_connection_timeout", NoEffect(ONE_CONNECTION)),
     ("max_idle_conns", NoEffect(ONE_CONNECTION)),
     ("max_idle_conns_per_host", NoEffect(ONE_CONNECTION)),

@@ -49,6 +49,7 @@ pub(crate) const SERVER: &[(&str, Older)] = &[
 
 pub(crate) const PROXY: &[(&str, Older)] = &[
     ("grpc_forward_address", Address("forward_addresses", "")),
+    ("forward_address", Address("forward_addresses", "http://")),
     ("enable_profiling", Nested("http", "enable_profiling")),
 ];
 
@@ -137,7 +138,8 @@ fn write(value: Value, meaning: Older, tree: &mut Map<String, Value>, wins: Wins
         }
         Address(key, scheme) => {
             let target = list(tree, key).ok_or_else(|| format!("{key} is not a list"))?;
-            let address = value.as_str().map(|address| format!("{scheme}{address}")).ok_or("it is not a text")?;
+            let address = value.as_str().ok_or("it is not a text")?;
+            let address = if address.starts_with(scheme) { address.to_owned() } else { format!("{scheme}{address}") };
             let path = format!("{key}[{}]", target.len());
             target.push(Value::String(address));
             Ok((path, key.to_owned()))

@@ -115,8 +115,15 @@ fn who_asks_consul_is_told_what_to_ask_instead() {
         let error = read::<Proxy>("p", LEAST, &variable).expect_err(key).to_string();
         assert!(error.starts_with(&format!("{name}: ")) && error.contains("endpoints"), "{error}");
     }
-    let error = parse::<Proxy>("p", "forward_address: 'global:8127'").expect_err("POST /import").to_string();
-    assert!(error.contains("p: forward_address: POST /import is not sent"), "{error}");
+}
+
+#[test]
+fn the_old_address_of_members_means_that_they_are_posted_to() {
+    for address in ["global:8127", "http://global:8127"] {
+        let text = format!("{{grpc_address: '0.0.0.0:8128', forward_address: '{address}'}}");
+        let proxy = parse::<Proxy>("p", &text).expect("read").config;
+        assert_eq!(proxy.forward_addresses, ["http://global:8127"]);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use veneur_config::{Endpoints, Proxy, Server, to_yaml};
 
 use super::{Validated, metadata};
-use crate::labels::{ADMIN_PORT, IMPORT_PORT, IMPORT_PORT_NAME, Role, config_name, tier_name};
+use crate::labels::{ADMIN_PORT, IMPORT_PORT, IMPORT_PORT_NAME, Role, config_name, import_address, tier_name};
 
 /// The tiers' configuration files.
 pub(super) struct Configuration {
@@ -59,6 +59,7 @@ fn global(pipeline: &Validated) -> Server {
         aggregates: pipeline.aggregates.clone(),
         grpc_address: format!("0.0.0.0:{IMPORT_PORT}"),
         http_address: format!("0.0.0.0:{ADMIN_PORT}"),
+        handover_address: import_address(&pipeline.name, &pipeline.namespace, Role::Proxy),
         metric_sinks: pipeline.sinks.iter().map(|sink| sink.sink.clone()).collect(),
         ..Server::default()
     }
