@@ -25,11 +25,12 @@ pub struct Cells {
     budget: Arc<Budget>,
 }
 
-/// A context and its value.
+/// A value and its context, which is not asked for before the flush.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Cell<T> {
-    pub(crate) named: Arc<Named>,
     pub(crate) value: T,
+    pub(crate) named: Arc<Named>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]

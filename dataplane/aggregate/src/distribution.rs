@@ -4,12 +4,15 @@ use veneur_metric::PartialValue;
 use veneur_sketch::{RelativeSketch, Summary, TDigest};
 
 /// A sketch of everything, and what of it this instance sampled itself.
+///
+/// What a sample touches comes first, and so lies in one cache line.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Distribution {
     sketch: Sketch,
+    pub(crate) samples: u32,
     /// `None` while every value in the sketch is this instance's own, which is nearly always.
     own: Option<Box<Summary>>,
-    pub(crate) samples: u32,
 }
 
 #[derive(Debug)]
@@ -34,7 +37,7 @@ impl Distribution {
     #[inline]
     pub(crate) fn grows(&self, value: f64, weight: f64) -> usize {
         match &self.sketch {
-            Sketch::Digest(digest) => digest.grows(weight),
+            Sketch::Digest(digest) => digest.grows(value, weight),
             Sketch::Relative(sketch) => sketch.grows(value),
         }
     }

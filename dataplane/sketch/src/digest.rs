@@ -273,18 +273,18 @@ impl TDigest {
         size_of::<Self>() + self.raw.size_bytes() + self.folded.as_ref().map_or(0, |folded| folded.size_bytes())
     }
 
-    /// Bytes by which one more value of that weight would make this grow: 0 for most.
+    /// Bytes by which a value of that weight would make this grow: 0 for most.
     #[inline]
-    pub fn grows(&self, weight: f64) -> usize {
-        if self.raw.has_place(weight) { 0 } else { self.grows_by(weight) }
+    pub fn grows(&self, value: f64, weight: f64) -> usize {
+        if self.raw.has_place(weight) { 0 } else { self.grows_by(value + 0.0, weight) }
     }
 
-    fn grows_by(&self, weight: f64) -> usize {
+    fn grows_by(&self, value: f64, weight: f64) -> usize {
         let raw = self.raw.units().len();
         match &self.folded {
             Some(folded) if folded.weighted => folded.grows(),
-            Some(_) if self.raw.takes(weight) => self.raw.grows(RAW_BESIDE),
-            None if self.raw.takes(weight) && raw < self.raw.limit(RAW_LIMIT) => self.raw.grows(RAW_LIMIT),
+            Some(_) if self.raw.takes(weight) => self.raw.grows(RAW_BESIDE, value),
+            None if self.raw.takes(weight) && raw < self.raw.limit(RAW_LIMIT) => self.raw.grows(RAW_LIMIT, value),
             // Raw values become centroids of twice the size, and leave.
             _ => {
                 let held = self.folded.as_ref().map_or(0, |folded| folded.size_bytes());

@@ -228,11 +228,12 @@ fn a_digest_never_outgrows_its_bound() {
         let mut draw = Draw(7);
         for count in 1..=50_000 {
             let weight = if count % 1_000 == 999 { other } else { weight };
-            let (before, grows) = (digest.size_bytes(), digest.grows(weight));
-            digest.insert(draw.value(Distribution::Lognormal), weight);
+            let value = draw.value(Distribution::Lognormal);
+            let (before, grows) = (digest.size_bytes(), digest.grows(value, weight));
+            digest.insert(value, weight);
             assert!(digest.size_bytes() <= before + grows, "{} bytes after {before} and {grows}", digest.size_bytes());
             assert!(digest.size_bytes() <= 11 * 1024 + 200, "{} bytes", digest.size_bytes());
-            assert!(count != 100 || digest.size_bytes() <= 1_100, "{} bytes", digest.size_bytes());
+            assert!(count != 100 || digest.size_bytes() <= 1_250, "{} bytes", digest.size_bytes());
         }
         assert!(digest.centroids().len() <= 320);
     }

@@ -1,6 +1,6 @@
 //! Weighted values and centroids, and the totals of all that they stand for.
 
-use super::{CAPACITY, Centroid, compress, compress::Grain, raw::Unit, raw::next_capacity};
+use super::{CAPACITY, Centroid, compress, compress::Grain, raw::Unit};
 use crate::totals::Totals;
 
 /// What a digest holds besides raw values.
@@ -57,7 +57,7 @@ impl Folded {
             self.fold(&[], 1.0, &compress::HELD);
         }
         if self.centroids.len() == self.centroids.capacity() {
-            self.reserve(next_capacity(self.centroids.capacity(), CAPACITY));
+            self.reserve(next_capacity(self.centroids.capacity()));
         }
         self.settled = false;
         self.count += centroid.weight;
@@ -108,10 +108,15 @@ impl Folded {
         if self.centroids.len() < capacity || capacity >= CAPACITY {
             return 0;
         }
-        (next_capacity(capacity, CAPACITY) - capacity) * size_of::<Centroid>()
+        (next_capacity(capacity) - capacity) * size_of::<Centroid>()
     }
 
     fn reserve(&mut self, capacity: usize) {
         self.centroids.reserve_exact(capacity - self.centroids.len());
     }
+}
+
+/// Doubling, but never past what is used.
+fn next_capacity(capacity: usize) -> usize {
+    (2 * capacity).clamp(4, CAPACITY)
 }

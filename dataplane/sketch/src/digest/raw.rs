@@ -19,16 +19,25 @@ impl Unit {
         f64::from_bits(Self::turned(self.0).cast_unsigned())
     }
 
+    /// A number below `bound`, as good as random: the upper part of a product with 2^64 / φ (Knuth, volume 3, 6.4).
+    fn scattered(self, bound: usize) -> usize {
+        let part = self.0.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+        usize::try_from(part).map_or(0, |part| (bound * part) >> 16)
+    }
+
     /// Its own inverse.
     fn turned(bits: i64) -> i64 {
         bits ^ (bits >> 63).cast_unsigned().unbounded_shr(1).cast_signed()
     }
 }
 
-/// Below this, growing takes no time to speak of.
-const STAGGERED_FROM: usize = 256;
+/// Values that memory is taken for at first: four to seven.
+const FIRST: usize = 4;
 
-/// Values in any order, in memory that grows by doubling. All weigh the same: 1 where nothing is sampled, and where
+/// Up to here memory doubles, from here on it grows by half.
+const DOUBLES_TO: usize = 64;
+
+/// Values in any order, in memory that grows by half at least. All weigh the same: 1 where nothing is sampled, and where
 /// something is, mostly by one rate.
 #[derive(Debug, Clone)]
 pub(super) struct Raw {
@@ -81,8 +90,10 @@ impl Raw {
         let limit = self.limit(limit);
         let (fitting, others) = values.split_at(values.len().min(limit.saturating_sub(self.units.len())));
         let mut capacity = self.units.capacity();
-        while capacity < self.units.len() + fitting.len() {
-            capacity = self.next_capacity(capacity, limit);
+        while let Some(first) = fitting.first()
+            && capacity < self.units.len() + fitting.len()
+        {
+            capacity = next_capacity(capacity, limit, *first);
         }
         self.units.reserve_exact(capacity - self.units.len());
         self.units.extend_from_slice(fitting);
@@ -120,13 +131,13 @@ impl Raw {
         self.units.capacity() * size_of::<Unit>()
     }
 
-    /// Bytes that one more value takes, up to `limit`.
-    pub(super) fn grows(&self, limit: usize) -> usize {
+    /// Bytes that this value takes more, up to `limit`.
+    pub(super) fn grows(&self, limit: usize, value: f64) -> usize {
         if self.units.len() < self.units.capacity() {
             return 0;
         }
         let capacity = self.units.capacity();
-        self.next_capacity(capacity, self.limit(limit)).saturating_sub(capacity) * size_of::<Unit>()
+        next_capacity(capacity, self.limit(limit), Unit::new(value)).saturating_sub(capacity) * size_of::<Unit>()
     }
 
     /// How many values are kept before they are folded, of at most `most`.
@@ -134,19 +145,10 @@ impl Raw {
         most - self.share_of(most)
     }
 
-    /// Doubling, but never past what is used.
-    fn next_capacity(&self, capacity: usize, limit: usize) -> usize {
-        let doubled = next_capacity(capacity, limit.max(4));
-        if doubled < STAGGERED_FROM || doubled == limit { doubled } else { doubled - self.share_of(doubled) }
-    }
-
-    /// Up to an eighth, by the first value: the digests of an application's timers are fed in step, and must neither grow
-    /// nor fold all at once.
+    /// Up to an eighth, by the first value: the digests of an application's timers are fed in step, and must not fold all
+    /// at once.
     fn share_of(&self, most: usize) -> usize {
-        // The upper half of a product with 2^64 / φ (Knuth, volume 3, 6.4).
-        let scattered = |unit: &Unit| unit.0.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
-        let part = self.units.first().map_or(0, scattered);
-        usize::try_from(part).map_or(0, |part| (most / 8 * part) >> 16)
+        self.units.first().map_or(0, |first| first.scattered(most / 8))
     }
 
     #[expect(clippy::float_cmp, reason = "only the very same weight need not be kept beside each value")]
@@ -167,9 +169,15 @@ fn is_one(weight: f64) -> bool {
     weight == 1.0
 }
 
-/// Doubling, but never past what is used.
-pub(super) fn next_capacity(capacity: usize, limit: usize) -> usize {
-    (2 * capacity).clamp(4, limit)
+/// Never past what is used. The digests of an application's timers are fed in step, and must not all grow at once either:
+/// `first`, the value that takes the first memory, decides how much that is.
+fn next_capacity(capacity: usize, limit: usize, first: Unit) -> usize {
+    let more = match capacity {
+        0 => FIRST + first.scattered(FIRST),
+        1..DOUBLES_TO => (2 * capacity).max(FIRST),
+        _ => capacity + capacity / 2,
+    };
+    more.min(limit.max(FIRST))
 }
 
 #[cfg(test)]
