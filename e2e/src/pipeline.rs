@@ -92,11 +92,11 @@ impl Fleet<'_> {
         pods(&self.0.0, &format!("veneur.dev/pipeline=fleet,veneur.dev/role={role}"))
     }
 
-    /// Every point the intake has taken, but what globals say of themselves.
+    /// Every point the intake has taken, but what proxies and globals say of themselves.
     pub fn received(&self) -> Vec<Received> {
         let path = format!("/api/v1/namespaces/{}/services/intake:8080/proxy/received", self.0.0);
         let received: Vec<Received> = serde_json::from_value(raw(&path).expect("the intake answers")).expect("points");
-        received.into_iter().filter(|point| !point.metric.starts_with("veneur.")).collect()
+        received.into_iter().filter(|point| !point.metric.starts_with("veneur")).collect()
     }
 
     /// What the intake refused.

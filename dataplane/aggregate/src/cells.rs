@@ -112,7 +112,7 @@ impl Cells {
             Kind::Gauge => push(&mut self.gauges, Cell { named, value: Gauge::default() }),
             Kind::Histogram | Kind::Timer => {
                 let value = if named.relative { Distribution::relative() } else { Distribution::default() };
-                push(&mut self.distributions, Cell { named, value })
+                push(&mut self.distributions, Cell { value, named })
             }
             Kind::Set => push(&mut self.sets, Cell { named, value: Set::default() }),
         }

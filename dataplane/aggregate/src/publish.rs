@@ -60,7 +60,7 @@ impl<'a, F: FnMut(Flush)> Publisher<'a, F> {
         Self { publishing, quantiles, median, stamp, timestamp, interval, flush: Flush::default(), out }
     }
 
-    pub(crate) fn counter(&mut self, Cell { named, value }: Cell<Counter>) {
+    pub(crate) fn counter(&mut self, Cell { value, named }: Cell<Counter>) {
         if value.samples == 0 {
             // No value fitted: a context of which nothing was observed is none.
             return;
@@ -70,13 +70,13 @@ impl<'a, F: FnMut(Flush)> Publisher<'a, F> {
         self.forward(named, split, || PartialValue::Counter(value.total));
     }
 
-    pub(crate) fn gauge(&mut self, Cell { named, value }: Cell<Gauge>) {
+    pub(crate) fn gauge(&mut self, Cell { value, named }: Cell<Gauge>) {
         let split = self.split(&named.context);
         self.whole(&named.context, split, PointKind::Gauge, value.last);
         self.forward(named, split, || PartialValue::Gauge(value.last));
     }
 
-    pub(crate) fn set(&mut self, Cell { named, value }: Cell<Set>) {
+    pub(crate) fn set(&mut self, Cell { value, named }: Cell<Set>) {
         let split = self.split(&named.context);
         if split.aggregates != Covers::Nothing {
             self.whole(&named.context, split, PointKind::Gauge, value.members.estimate() as f64);

@@ -85,14 +85,13 @@ pub(crate) const SERVER: &[(&str, Verdict)] = &[
 const ONE_CONNECTION: &str = "there is one connection for each member, which is kept";
 const MEMBERS: &str = "members are not asked from Consul: name the globals' Service in endpoints, a name of theirs (Consul's own, as veneur-global.service.consul:8128, is one) in dns, or their addresses in forward_addresses";
 const WATCHED: &str = "endpoints are watched, and dns.refresh says how often a name is resolved";
-const METRICS: &str = "a proxy shows its own metrics at /metrics";
+const METRICS: &str = "self-metrics go out at each interval";
 
 pub(crate) const PROXY: &[(&str, Verdict)] = &[
     ("discovery_interval", NoEffect(WATCHED)),
     ("forward_service", Refused(MEMBERS)),
     ("runtime_metrics_interval", NoEffect(METRICS)),
     ("send_buffer_size", NoEffect("buffer_max_bytes bounds what waits for a member, in bytes")),
-    ("statsd", NoEffect(METRICS)),
     (
         "tls.server_name",
         NoEffect("who connects checks a name; forward_tls.server_name is the one that members must bear"),
@@ -106,7 +105,6 @@ pub(crate) const PROXY: &[(&str, Verdict)] = &[
     ("max_idle_conns", NoEffect(ONE_CONNECTION)),
     ("max_idle_conns_per_host", NoEffect(ONE_CONNECTION)),
     ("ssf_destination_address", Traces),
-    ("stats_address", NoEffect(METRICS)),
     ("trace_address", Traces),
     ("trace_api_address", Traces),
     ("tracing_client_*", Traces),

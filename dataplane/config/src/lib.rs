@@ -31,7 +31,7 @@ pub use listen::{Family, Listen, UnixName};
 pub use live::{Reload, changes, followed};
 pub use parse::{ConfigError, Invalid, Note, Parsed, Unknown, Weight, parse, read, read_strictly, to_yaml};
 pub use proxy::{
-    Dns, Endpoints, ForwardTls, GrpcServer, IgnoreTag, ListenTls, Proxy, ProxyHttp, RingHash, RingKeys, TagKind,
+    Dns, Endpoints, ForwardTls, GrpcServer, IgnoreTag, ListenTls, Proxy, ProxyHttp, RingHash, RingKeys, Statsd, TagKind,
 };
 pub use role::Role;
 pub use scopes::{KindName, NameMatch, ScopeName, ScopeRule};

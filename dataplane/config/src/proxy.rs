@@ -58,6 +58,13 @@ section! {
         /// How long a stopping proxy may take to deliver what it holds.
         fixed shutdown_timeout: Every = Every::seconds(10),
 
+        /// Ours: whether this proxy reports on itself with metrics that begin with `veneur_proxy.`; `/metrics` shows the same
+        /// counts.
+        fixed self_metrics: bool = true,
+        /// Where self-metrics are sent, `HOST:PORT` or `unix:///PATH`; empty: through the members to their sinks.
+        fixed stats_address: String = String::new(),
+        /// The same by the newest files' name.
+        fixed statsd: Statsd = Statsd::default(),
         /// Log what helps to find an error; the variable `VENEUR_LOG` says more exactly what, and then this is not heeded.
         live debug: bool = false,
         /// Accepted for the original's files; errors are not sent to Sentry. Secret.
@@ -66,6 +73,11 @@ section! {
 }
 
 impl Proxy {
+    /// Where self-metrics are sent; empty: through the members.
+    pub fn stats_address(&self) -> &str {
+        if self.stats_address.is_empty() { &self.statsd.address } else { &self.stats_address }
+    }
+
     /// How long a connection to a member may take to come about.
     pub fn dial_timeout(&self) -> Duration {
         or_default(self.dial_timeout, Self::default().dial_timeout)
@@ -89,5 +101,21 @@ section! {
         fixed enable_config: bool = false,
         /// Allow profiles to be taken, below `/debug/pprof/`.
         fixed enable_profiling: bool = false,
+    }
+}
+
+section! {
+    /// The original's client of `DogStatsD` in a proxy. A report goes out at each interval, and so there is nothing to
+    /// gather.
+    #[derive(Eq)]
+    pub struct Statsd {
+        /// Where self-metrics are sent.
+        fixed address: String = String::new(),
+        /// Accepted for the original's files.
+        fixed aggregation_interval: Every = Every::seconds(10),
+        /// Accepted for the original's files.
+        fixed channel_buffer_size: usize = 0,
+        /// Accepted for the original's files.
+        fixed messages_per_payload: usize = 0,
     }
 }

@@ -1,8 +1,8 @@
 //! A proxy's files and variables, the original's and ours: every key has a place, and what is said about it is known.
 
 use veneur_config::{
-    Dns, Every, GrpcServer, IgnoreTag, ListenTls, Proxy, RingHash, Secrets, TagKind, Weight, documented, json, parse,
-    read, redacted_json, redacted_yaml, yaml,
+    Dns, Every, GrpcServer, IgnoreTag, ListenTls, Proxy, RingHash, Secrets, Statsd, TagKind, Weight, documented, json,
+    parse, read, redacted_json, redacted_yaml, yaml,
 };
 
 /// What the newest can hold.
@@ -47,6 +47,12 @@ fn every_key_of_the_newest_file_has_its_meaning_or_is_told_to_have_none() {
         ],
         sentry_dsn: "hunter2".into(),
         shutdown_timeout: seconds(10),
+        statsd: Statsd {
+            address: "localhost:8126".into(),
+            aggregation_interval: seconds(10),
+            channel_buffer_size: 8192,
+            messages_per_payload: 100,
+        },
         tls: ListenTls { ca_file: "/ca.pem".into(), cert_file: "/cert.pem".into(), key_file: "/key.pem".into() },
         ..Proxy::default()
     };
@@ -59,7 +65,6 @@ fn every_key_of_the_newest_file_has_its_meaning_or_is_told_to_have_none() {
         "runtime_metrics_interval",
         "send_buffer_size",
         "sentry_dsn",
-        "statsd",
         "tls.server_name",
     ];
     assert_eq!(told, without_effect);
@@ -77,6 +82,7 @@ fn every_key_of_14_2_0s_file_has_its_meaning_or_is_told_to_have_none() {
         http_address: "0.0.0.0:8127".into(),
         ignore_tags: vec![IgnoreTag { kind: TagKind::Exact, value: "host".into(), unset: false }],
         sentry_dsn: "hunter2".into(),
+        stats_address: "localhost:8125".into(),
         ..Proxy::default()
     };
     assert_eq!(proxy, expected);
@@ -91,7 +97,6 @@ fn every_key_of_14_2_0s_file_has_its_meaning_or_is_told_to_have_none() {
         ("runtime_metrics_interval", Weight::Info),
         ("sentry_dsn", Weight::Warning),
         ("ssf_destination_address", Weight::Warning),
-        ("stats_address", Weight::Info),
         ("trace_address", Weight::Warning),
         ("trace_api_address", Weight::Warning),
         ("tracing_client_capacity", Weight::Warning),

@@ -5,6 +5,7 @@
 
 mod absent;
 mod address;
+mod view;
 
 use std::{
     collections::HashMap,
@@ -15,7 +16,6 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use veneur_metric::Stamp;
@@ -27,10 +27,11 @@ use crate::{
     clock::{millis, now_ms},
     connect::{Manner, Target},
     import::{Importer, Stopping},
-    lane::{Counts, Lane, Limits},
+    lane::{Lane, Limits},
 };
 use absent::{Absent, Turn};
 use address::{Addressed, address};
+pub use view::{MemberView, RingView};
 
 /// Routes imported metrics over the ring that governs their stamp.
 #[derive(Debug)]
@@ -63,32 +64,6 @@ struct Routes {
     ready: bool,
     /// Why members are not known any more, while that is so.
     blind: Option<String>,
-}
-
-/// What a router shows of itself.
-#[derive(Debug, Serialize)]
-pub struct RingView {
-    /// Hash of the newest ring's members: equal on proxies that agree.
-    pub hash: String,
-    /// Why changes of members are not seen at present, in which case the last ring stays in force.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub blind: Option<String>,
-    /// Members of the newest ring, by name and address, and what waits for each.
-    pub members: Vec<MemberView>,
-}
-
-/// One member as a router sees it.
-#[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct MemberView {
-    pub name: String,
-    pub address: String,
-    /// Whether it is passed over, because it does not answer.
-    pub absent: bool,
-    pub waiting_batches: usize,
-    pub waiting_bytes: usize,
-    #[serde(flatten)]
-    pub counts: Counts,
 }
 
 impl Router {
@@ -169,6 +144,27 @@ impl Router {
         self.routes().blind = why;
     }
 
+    /// Sends finished points of the proxy itself.
+    pub fn produce(&self, metrics: Vec<Metric>) {
+        let facts = self.next_facts();
+        let arrived = Stamp::under_way(now_ms(), self.interval);
+        let count = metrics.len() as u64;
+        let addressed: Vec<Addressed> =
+            metrics.into_iter().filter_map(|metric| address(metric, &facts, arrived, &self.hashing).ok()).collect();
+        let mut routes = self.routes();
+        if routes.draining {
+            return;
+        }
+        let good = addressed.len() as u64;
+        self.account.record(|ledger| {
+            ledger.produced += count;
+            ledger.held += good;
+            ledger.drop_new("incomplete", count - good);
+        });
+        let unrouted = self.route(&mut routes, &facts, addressed, Instant::now());
+        self.account.record(|ledger| ledger.drop_held("no_member", unrouted));
+    }
+
     /// Ready one boundary after the first members: from then on every proxy routes a stamp alike.
     pub fn ready(&self) -> bool {
         let mut routes = self.routes();
@@ -176,27 +172,6 @@ impl Router {
         // Once is for ever: a clock that is set back does not take a proxy out of service.
         routes.ready |= routes.since_ms.is_some_and(over);
         routes.ready
-    }
-
-    /// The newest ring.
-    pub fn view(&self) -> RingView {
-        let routes = self.routes();
-        let Some(ring) = routes.timeline.latest() else {
-            return RingView { hash: String::new(), blind: routes.blind.clone(), members: Vec::new() };
-        };
-        let members = ring.members().iter().map(|member| {
-            let lane = routes.lanes.get(member);
-            let (waiting_batches, waiting_bytes) = lane.map(Lane::waiting).unwrap_or_default();
-            MemberView {
-                name: member.name.clone(),
-                address: member.address.clone(),
-                absent: routes.absent.contains(member),
-                waiting_batches,
-                waiting_bytes,
-                counts: lane.map(Lane::counts).unwrap_or_default(),
-            }
-        });
-        RingView { hash: format!("{:016x}", ring.hash()), blind: routes.blind.clone(), members: members.collect() }
     }
 
     /// Takes nothing more, and delivers what is held, for as long as `budget` lasts; the rest is dropped and counted.

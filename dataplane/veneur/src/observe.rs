@@ -12,10 +12,12 @@
 mod conditions;
 mod diagnostics;
 mod lines;
+mod proxy;
 mod report;
 mod stats;
 
 pub(crate) use conditions::Losses;
+pub(crate) use proxy::{ProxyObserver, Seen};
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

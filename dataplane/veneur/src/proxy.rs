@@ -12,13 +12,14 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use veneur_config::{Proxy, RingHash, TagKind};
 use veneur_forward::{Account, Ledger, connect::Manner, discovery, import, lane::Limits, router::Router};
+use veneur_metric::Stamp;
 use veneur_ring::{Algorithm, Hashing, Member, TagMatch};
 
 use crate::{
     admin::{self, Admin, Form, Import, View},
     clock,
     listen::ConnectionCounts,
-    observe::Losses,
+    observe::{Losses, ProxyObserver, Seen},
     settings,
     telemetry::Snapshot,
     tiers,
@@ -46,7 +47,8 @@ pub struct Running {
 pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
     let account = Arc::new(Account::default());
     let limits = Limits { max_bytes: config.buffer_max_bytes, max_age: config.buffer_max_age.0 };
-    let router = Router::new(settings::machine(), config.interval.0, limits, Arc::clone(&account));
+    let name = settings::machine();
+    let router = Router::new(name.clone(), config.interval.0, limits, Arc::clone(&account));
     let manner = Manner {
         tls: tiers::trust(&config.forward_tls)?,
         connect_timeout: config.dial_timeout(),
@@ -94,14 +96,11 @@ pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
     let grpc = plain.or(encrypted).context("a proxy imports somewhere: set grpc_address or grpc_tls_address")?;
 
     tasks.spawn({
-        let (account, interval, stop) = (Arc::clone(&account), config.interval.0, serving.clone());
+        let observer = ProxyObserver::new(config, &name).await;
+        let (router, account) = (Arc::clone(&router), Arc::clone(&account));
+        let (discovered, interval, stop) = (Arc::clone(&discovered), config.interval.0, serving.clone());
         async move {
-            let (mut losses, mut before) = (Losses::default(), Ledger::default());
-            while stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
-                let now = account.snapshot();
-                losses.look(&before, &now);
-                before = now;
-            }
+            observe(observer, &router, &account, &discovered, interval, &stop).await;
             Ok(())
         }
     });
@@ -146,6 +145,29 @@ async fn start_importing(
         async move { import::serve(listener, settings, router, stop).await.context("the import server failed") },
     );
     Ok(Some(bound))
+}
+
+/// At each boundary tells what was lost, in the log, and what was done, as self-metrics.
+async fn observe(
+    mut observer: ProxyObserver,
+    router: &Router,
+    account: &Account,
+    discovered: &discovery::Tally,
+    interval: Duration,
+    stop: &CancellationToken,
+) {
+    let (mut losses, mut before) = (Losses::default(), Ledger::default());
+    loop {
+        let boundary = Stamp::under_way(clock::now_ms(), interval);
+        if stop.run_until_cancelled(clock::sleep_until(boundary.boundary_ms)).await.is_none() {
+            return;
+        }
+        let ledger = account.snapshot();
+        losses.look(&before, &ledger);
+        before = ledger.clone();
+        let seen = Seen { ledger, members: router.take_counts(), discovery: Some(discovered.view()) };
+        router.produce(observer.look(seen, &router.view(), boundary).await);
+    }
 }
 
 /// How contexts become keys, by the configuration.

@@ -60,6 +60,7 @@ async fn chain(locals: usize, globals: usize) -> Chain {
         running_globals.push(server::start(&config).await.expect("a global starts"));
     }
     let config = Proxy {
+        self_metrics: false,
         grpc_address: "127.0.0.1:0".into(),
         http_address: "127.0.0.1:0".into(),
         interval: Every::seconds(1),

@@ -136,6 +136,7 @@ fn global(intake: &str) -> Server {
 
 async fn start_proxy(members: &[Member]) -> proxy::Running {
     let config = Proxy {
+        self_metrics: false,
         grpc_address: "127.0.0.1:0".into(),
         interval: Every::seconds(1),
         forward_addresses: members.iter().map(|member| member.address.clone()).collect(),

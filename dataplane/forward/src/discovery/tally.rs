@@ -18,7 +18,7 @@ pub struct Tally {
 }
 
 /// A tally at one time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct TallyView {
     /// Answers that listed members.
     pub answers: u64,

@@ -11,6 +11,7 @@ const PREFIX: &str = "veneur.";
 /// Tags and scopes of self-metrics.
 #[derive(Debug)]
 pub(super) struct Style {
+    prefix: &'static str,
     tags: Vec<String>,
     counter: Option<&'static str>,
     gauge: Option<&'static str>,
@@ -34,7 +35,18 @@ impl Style {
             tags.push(format!("host:{}", clean(&config.hostname)));
         }
         let scopes = &config.veneur_metrics_scopes;
-        Self { tags, counter: scope(scopes.counter), gauge: scope(scopes.gauge), histogram: scope(scopes.histogram) }
+        Self {
+            prefix: PREFIX,
+            tags,
+            counter: scope(scopes.counter),
+            gauge: scope(scopes.gauge),
+            histogram: scope(scopes.histogram),
+        }
+    }
+
+    /// One with these tags, for metrics whose scope is that of their type.
+    pub(super) fn plain(prefix: &'static str, tags: impl IntoIterator<Item = String>) -> Self {
+        Self { prefix, tags: tags.into_iter().collect(), counter: None, gauge: None, histogram: None }
     }
 }
 
@@ -86,7 +98,8 @@ impl<'a> Lines<'a> {
         let added = self.style.tags.iter().filter(|tag| !tags.iter().any(|(own, _)| *own == tag_key(tag))).cloned();
         let all: Vec<String> = own.chain(added).chain(scope.map(str::to_owned)).collect();
         let section = if all.is_empty() { String::new() } else { format!("|#{}", all.join(",")) };
-        writeln!(self.text, "{PREFIX}{name}:{value}|{kind}{section}").expect("writing to a string cannot fail");
+        writeln!(self.text, "{}{name}:{value}|{kind}{section}", self.style.prefix)
+            .expect("writing to a string cannot fail");
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {

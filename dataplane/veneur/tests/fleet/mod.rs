@@ -164,7 +164,7 @@ impl Fleet {
             let (grpc, http) = (free(), free());
             ways.push(grpc);
             let text = format!(
-                "interval: 1s\ngrpc_address: \"{grpc}\"\nhttp_address: \"{http}\"\nforward_addresses: {addresses:?}\n"
+                "interval: 1s\nself_metrics: false\ngrpc_address: \"{grpc}\"\nhttp_address: \"{http}\"\nforward_addresses: {addresses:?}\n"
             );
             proxies.push(spawn("proxy", format!("proxy-{index}"), http, text));
         }
