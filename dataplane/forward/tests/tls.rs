@@ -7,8 +7,13 @@ use std::{
 };
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use tokio_rustls::TlsConnector;
 use veneur_forward::{
     Batch, Facts,
     client::{Client, Outcome},
@@ -142,6 +147,28 @@ async fn a_server_may_ask_nothing_of_its_clients() {
     let server = server(Guard::new(ours.sign("localhost"), None).expect("usable")).await;
     let trust = Trust::new(ours.trust(), None, Some("localhost".into())).expect("usable");
     send(&mut client(&server, Some(trust))).await.expect("the server is known");
+}
+
+#[tokio::test]
+async fn both_versions_are_spoken_and_no_older_one_exists() {
+    let ours = Authority::new("ours");
+    let server = server(Guard::new(ours.sign("localhost"), None).expect("usable")).await;
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(ours.pem.as_bytes()).expect("PEM")).expect("a root");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .expect("known")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = TcpStream::connect(&server.address).await.expect("loopback");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("agreed");
+        assert_eq!(stream.get_ref().1.protocol_version(), Some(version.version));
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,121 @@
+//! A global that has to stop long before its boundary: what it merged is published by the others.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, task::JoinSet};
+use veneur::{proxy, server};
+use veneur_config::{Datadog, Every, Proxy, Server, Sink, SinkKind};
+use veneur_forward::{
+    Batch, Facts,
+    client::{Client, Outcome},
+};
+use veneur_intake::{Intake, Received};
+use veneur_metric::{Context, Kind, Partial, PartialValue, Scope, Tags};
+use veneur_ring::Member;
+use veneur_sketch::TDigest;
+use veneur_wire::{encode_partial, metricpb::Metric};
+
+const CONTEXTS: u64 = 100;
+
+/// So long that no boundary comes while the test runs, but for one run in some hundred; which ends as well.
+const INTERVAL: Duration = Duration::from_hours(1);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_leaver_merged_is_published_by_the_others_and_what_still_comes_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let intake_address = listener.local_addr().expect("bound");
+    let (intake, mut serving) = (Arc::new(Intake::default()), JoinSet::new());
+    serving.spawn(Arc::clone(&intake).serve(listener));
+
+    // The proxy's address has to be known before the proxy knows its members.
+    let proxy = proxy::start(&Proxy {
+        grpc_address: "127.0.0.1:0".into(),
+        interval: Every(INTERVAL),
+        self_metrics: false,
+        forward_addresses: vec!["127.0.0.1:1".into()],
+        ..Proxy::default()
+    })
+    .await
+    .expect("a proxy starts");
+    let config = |name: &str| {
+        let sink =
+            Datadog { api_key: "key".into(), api_hostname: format!("http://{intake_address}"), ..Datadog::default() };
+        Server {
+            hostname: name.into(),
+            interval: Every(INTERVAL),
+            synchronize_with_interval: true,
+            grpc_address: "127.0.0.1:0".into(),
+            shutdown_timeout: Every::seconds(6),
+            self_metrics: false,
+            handover_address: if name == "leaver" { proxy.grpc.to_string() } else { String::new() },
+            metric_sinks: vec![Sink { name: "datadog".into(), kind: SinkKind::Datadog(sink) }],
+            ..Server::default()
+        }
+    };
+    let leaver = server::start(&config("leaver")).await.expect("a global starts");
+    let stays = server::start(&config("stays")).await.expect("a global starts");
+    let member = |name: &str, global: &server::Running| Member {
+        name: name.into(),
+        address: global.grpc.expect("imports").to_string(),
+    };
+    proxy.change(1, vec![member("leaver", &leaver), member("stays", &stays)]);
+
+    let mut client = Client::new(leaver.grpc.expect("imports").to_string());
+    assert_eq!(send(&mut client).await, 2 * CONTEXTS);
+    let leaving = tokio::spawn(leaver.stop());
+    // While it leaves it relays; that it has begun to leave shows in what the other one gets.
+    let mut relayed = 0;
+    while !leaving.is_finished() {
+        if let Outcome::Acknowledged(metrics) = client.send(batch()).await.outcome {
+            relayed += metrics;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let left = leaving.await.expect("no panic");
+    assert_eq!((left.unaccounted(), left.uncertain), (0, 0), "{left:?}");
+    assert!(left.dropped.is_empty(), "{left:?}");
+    assert_eq!(intake.received().len(), 0, "a leaver publishes nothing that others own");
+    let at_proxy = proxy.stop().await;
+    assert_eq!((at_proxy.acknowledged, at_proxy.unaccounted()), (at_proxy.imported, 0), "{at_proxy:?}");
+    let at_other = stays.stop().await;
+    assert_eq!(at_other.merged, at_proxy.acknowledged, "{at_other:?}");
+
+    let received = intake.received();
+    let total = |metric: &str| -> f64 {
+        received.iter().filter(|point| point.metric.starts_with(metric)).map(Received::total).sum()
+    };
+    // Each metric is a counter of 1 and a timing.
+    let sent = (2 * CONTEXTS + relayed) / 2;
+    assert!((total("fleet.requests.") - sent as f64).abs() < 1e-6, "{} of {sent}", total("fleet.requests."));
+    let counts: f64 = received
+        .iter()
+        .filter(|point| point.metric.starts_with("fleet.latency.") && point.metric.ends_with(".count"))
+        .map(Received::total)
+        .sum();
+    assert!((counts - sent as f64).abs() < 1e-6, "{counts} of {sent}");
+    assert!(relayed > 0, "nothing came while it left");
+}
+
+async fn send(client: &mut Client) -> u64 {
+    match client.send(batch()).await.outcome {
+        Outcome::Acknowledged(metrics) => metrics,
+        other => unreachable!("it runs: {other:?}"),
+    }
+}
+
+fn batch() -> Batch {
+    let metrics = (0..CONTEXTS).flat_map(|n| {
+        let mut digest = TDigest::new();
+        assert!(digest.insert(7.0, 1.0));
+        [
+            metric(&format!("fleet.requests.{n}"), Kind::Counter, PartialValue::Counter(1.0)),
+            metric(&format!("fleet.latency.{n}"), Kind::Timer, PartialValue::Digest(digest)),
+        ]
+    });
+    Batch::split(metrics, Facts::default).remove(0)
+}
+
+fn metric(name: &str, kind: Kind, value: PartialValue) -> Metric {
+    let context = Context { name: name.into(), tags: Tags::none(), kind, scope: Scope::Global };
+    encode_partial(Partial { context, value, stamp: None })
+}
