@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod flush;
+mod forward;
 mod idle;
 mod ingest;
 mod loss;
@@ -33,6 +34,8 @@ pub(crate) enum Bench {
     Sketch,
     /// What it costs to take samples in, beside a receiver that does nothing and the original; a quarter of an hour.
     Ingest(Ingest),
+    /// What it costs to route and merge partials, beside the original; half an hour.
+    Forward(forward::Forward),
 }
 
 /// What of the ingest bench.
@@ -75,6 +78,7 @@ pub(crate) fn run(which: &Bench, progress: &Progress) -> Result<()> {
     match which {
         Bench::Sketch => verify::bench("veneur-sketch"),
         Bench::Ingest(what) => what.run(progress),
+        Bench::Forward(what) => what.run(progress),
     }
 }
 
@@ -116,6 +120,12 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;
     if figures.len() % 2 == 1 { figures[middle] } else { f64::midpoint(figures[middle - 1], figures[middle]) }
+}
+
+/// How many times as much, beside its bar.
+fn times(what: &str, figure: f64, bar: f64) {
+    let met = if figure >= bar { "met" } else { "MISSED" };
+    println!("  {what}: {figure:.1} times (bar: at least {bar} times): {met}");
 }
 
 /// One figure beside its bar.

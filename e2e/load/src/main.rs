@@ -1,17 +1,22 @@
-//! `veneur-load send|null`: measured from outside, by `cargo xtask bench ingest`.
+//! `veneur-load send|null|forward`: measured from outside, by `cargo xtask bench`.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
+use tokio::{net::TcpListener, task::JoinSet};
+use veneur_load::bodies::{self, Body, Dialect};
+use veneur_load::importer::Arrived;
 use veneur_load::mix::Kind;
 use veneur_load::packets::Load;
-use veneur_load::{null, send};
+use veneur_load::partials::What;
+use veneur_load::{forward, null, send};
 
-/// A bounded load of DogStatsD on loopback, and a receiver that does nothing with it.
+/// Bounded loads of DogStatsD and of partials on loopback, and receivers that do nothing with them.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Arguments {
@@ -25,6 +30,8 @@ enum Command {
     Send(Send),
     /// Receives and throws away; prints its socket's buffer at once, and what it received when it ends, as JSON.
     Null(Null),
+    /// Sends partials as locals do, and prints what was sent as JSON.
+    Forward(Forward),
 }
 
 #[derive(Debug, clap::Args)]
@@ -69,6 +76,36 @@ struct Null {
     seconds: f64,
 }
 
+#[derive(Debug, clap::Args)]
+struct Forward {
+    /// Where to, on loopback: `127.0.0.1:8128`.
+    to: String,
+    /// How.
+    #[arg(long)]
+    dialect: Dialect,
+    /// Of what the contexts are.
+    #[arg(long, default_value = "mix")]
+    what: What,
+    /// Distinct contexts.
+    #[arg(long, default_value_t = 20_000)]
+    contexts: u32,
+    /// Partials in a body.
+    #[arg(long, default_value_t = 500)]
+    in_each: u32,
+    /// Partials a second; 0 is as fast as can be.
+    #[arg(long, default_value_t = 10_000)]
+    rate: u64,
+    /// Seconds to send for.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Send each context once, and no more. Bodies are then made while sending, and take no memory.
+    #[arg(long)]
+    once: bool,
+    /// Where to take in what comes out of a proxy.
+    #[arg(long)]
+    importer: Option<String>,
+}
+
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(line) => {
@@ -105,7 +142,32 @@ fn run(command: Command) -> Result<String> {
             stdout.flush().context("cannot print")?;
             Ok(serde_json::to_string(&null::receive(&socket, seconds(arguments.seconds)?)?)?)
         }
+        Command::Forward(arguments) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(serde_json::to_string(&runtime.block_on(forward(&arguments))?)?)
+        }
     }
+}
+
+async fn forward(arguments: &Forward) -> Result<forward::Forwarded> {
+    let &Forward { ref to, dialect, what, contexts, in_each, .. } = arguments;
+    let pace = forward::Pace { partials_per_second: arguments.rate, duration: seconds(arguments.seconds)? };
+    let mut importing = JoinSet::new();
+    let arrived = match &arguments.importer {
+        Some(address) => {
+            let listener = TcpListener::bind(address).await.with_context(|| format!("cannot import on {address}"))?;
+            let arrived = Arc::new(Arrived::default());
+            importing.spawn(Arc::clone(&arrived).serve(listener));
+            Some(arrived)
+        }
+        None => None,
+    };
+    let bodies = bodies::bodies(dialect, what, contexts, in_each);
+    if arguments.once {
+        return forward::forward(to, dialect, bodies, pace, arrived).await;
+    }
+    let bodies: Vec<Body> = bodies.collect();
+    forward::forward(to, dialect, bodies::again(&bodies), pace, arrived).await
 }
 
 fn seconds(seconds: f64) -> Result<Duration> {

@@ -13,12 +13,12 @@ const CONTEXTS_OF_A_NAME: u32 = 20;
 /// Distinct members of a set.
 const MEMBERS: u32 = 1_000;
 
-const SERVICES: [&str; 8] =
+pub(crate) const SERVICES: [&str; 8] =
     ["payments", "checkout", "inventory", "search", "accounts", "shipping", "recommend", "messages"];
-const SUBJECTS: [&str; 8] =
+pub(crate) const SUBJECTS: [&str; 8] =
     ["http.req", "db.query", "cache.hit", "queue.len", "rpc.call", "job.done", "conn.open", "disk.read"];
-const REGIONS: [&str; 4] = ["eu-central-1", "eu-west-1", "us-east-1", "ap-south-1"];
-const CODES: [&str; 5] = ["200", "204", "302", "404", "503"];
+pub(crate) const REGIONS: [&str; 4] = ["eu-central-1", "eu-west-1", "us-east-1", "ap-south-1"];
+pub(crate) const CODES: [&str; 5] = ["200", "204", "302", "404", "503"];
 
 /// The type of a sample, as it stands in a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub fn write_line(context: u32, only: Option<Kind>, rng: &mut Rng, line: &mut Ve
     .expect("writing to memory cannot fail");
 }
 
-fn pick(words: &[&'static str], number: u32) -> &'static str {
+pub(crate) fn pick(words: &[&'static str], number: u32) -> &'static str {
     let length = u32::try_from(words.len()).expect("the lists above are short");
     words[(number % length) as usize]
 }

@@ -177,8 +177,6 @@ fn print(scenario: &Scenario, runs: &[Run; RECEIVERS.len()], rounds: u32, second
     }
     if let Some((most_of_null, least_of_original)) = scenario.bars {
         super::verdict("ours to the null receiver", ours.ns_per_sample / null.ns_per_sample, "times", most_of_null);
-        let fewer = original.ns_per_sample / ours.ns_per_sample;
-        let met = if fewer >= least_of_original { "met" } else { "MISSED" };
-        println!("  the original to ours: {fewer:.1} times (bar: at least {least_of_original} times): {met}");
+        super::times("the original to ours", original.ns_per_sample / ours.ns_per_sample, least_of_original);
     }
 }

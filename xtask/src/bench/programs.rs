@@ -15,14 +15,14 @@ pub(crate) struct Programs {
     pub(crate) ours: PathBuf,
     pub(crate) load: PathBuf,
     pub(crate) original: PathBuf,
+    pub(crate) original_proxy: PathBuf,
 }
 
 impl Programs {
     /// Builds all of them, in release.
     pub(crate) fn build(progress: &Progress) -> Result<Self> {
-        let opponents = Parts::opponents()?;
-        opponents.build_missing(progress)?;
-        Ok(Self { original: opponents.binary("veneur"), ..Self::own(progress)? })
+        Parts::opponents()?.build_missing(progress)?;
+        Self::own(progress)
     }
 
     /// Builds what is of this workspace. The original stays where it would be.
@@ -33,10 +33,12 @@ impl Programs {
                 let found = executables.iter().find(|path| path.file_name().is_some_and(|file| file == name));
                 found.cloned().with_context(|| format!("cargo built no executable {name}"))
             };
+            let opponents = Parts::opponents()?;
             Ok(Self {
                 ours: find("veneur")?,
                 load: find("veneur-load")?,
-                original: Parts::opponents()?.binary("veneur"),
+                original: opponents.binary("veneur"),
+                original_proxy: opponents.binary("veneur-proxy"),
             })
         })
     }

@@ -29,6 +29,9 @@ const START_LIMIT: Duration = Duration::from_mins(1);
 /// How long what was sent may wait in a socket.
 const DRAIN_LIMIT: Duration = Duration::from_secs(20);
 
+/// Time in which one that does nothing uses less than a twentieth of a core.
+const QUIET: Duration = Duration::from_millis(300);
+
 const POLL: Duration = Duration::from_micros(500);
 
 /// Exit code of ours for a configuration that it cannot use.
@@ -64,7 +67,7 @@ impl Default for Place<'_> {
 #[derive(Debug)]
 pub(crate) struct Receiver {
     child: Child,
-    /// Where it reads datagrams.
+    /// Where it reads datagrams; 0: nowhere.
     pub(crate) port: u16,
     http: Option<u16>,
     /// From its start until it was ready.
@@ -113,16 +116,18 @@ impl Receiver {
         Self::spawn(&command, place, port, Some((http, "/healthcheck")), Some(stats))
     }
 
-    fn spawn(
+    /// Starts `command` and waits until its socket at `port` is open, if that is not 0, and its path at `http` answers.
+    pub(super) fn spawn(
         command: &Command,
         place: Place<'_>,
         port: u16,
         http: Option<(u16, &str)>,
         stats: Option<UdpSocket>,
     ) -> Result<Self> {
+        let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy();
+        let log = folder()?.join(format!("{program}.log"));
         let inner = place.cgroup.map(|cgroup| cgroup.wrap(command));
         let mut command = super::pinned(CORE, inner.as_ref().unwrap_or(command));
-        let log = folder()?.join("receiver.log");
         let log_file = fs::File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);
         let begun = Instant::now();
@@ -137,7 +142,7 @@ impl Receiver {
     fn wait_until_ready(&mut self, begun: Instant, http: Option<(u16, &str)>, log: &Path) -> Result<()> {
         loop {
             let answers = http.is_none_or(|(port, path)| get(port, path).is_ok());
-            if answers && readings::udp_socket(self.port).is_some() {
+            if answers && (self.port == 0 || readings::udp_socket(self.port).is_some()) {
                 return Ok(());
             }
             if let Some(status) = self.child.try_wait()? {
@@ -189,6 +194,21 @@ impl Receiver {
         serde_json::from_str(&body).context("/status is not JSON")
     }
 
+    /// Waits until it has nothing more to do.
+    pub(crate) fn settled(&self) -> Result<()> {
+        let begun = Instant::now();
+        let mut before = self.cpu()?;
+        loop {
+            thread::sleep(QUIET);
+            let now = self.cpu()?;
+            if now.saturating_sub(before) < QUIET / 20 {
+                return Ok(());
+            }
+            ensure!(begun.elapsed() < DRAIN_LIMIT, "the receiver does not come to rest");
+            before = now;
+        }
+    }
+
     /// Asks it to stop, and waits for its end.
     pub(crate) fn stop(mut self) -> Result<()> {
         kill(Pid::from_raw(self.pid()), Signal::SIGTERM).context("cannot stop the receiver")?;
@@ -228,6 +248,11 @@ fn configuration(name: &str, place: Place<'_>, port: u16, http: u16, own: &str) 
          aggregates: [min, max, count]\npercentiles: [0.5, 0.75, 0.99]\n\
          statsd_listen_addresses: [\"udp://127.0.0.1:{port}\"{tcp}]\nhttp_address: \"127.0.0.1:{http}\"\n{own}"
     );
+    write_configuration(name, &text)
+}
+
+/// Writes a configuration, and says where it is.
+pub(super) fn write_configuration(name: &str, text: &str) -> Result<String> {
     let file = folder()?.join(format!("{name}.yaml"));
     fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
     file.into_os_string().into_string().ok().context("the workspace's path is not UTF-8")
@@ -240,7 +265,7 @@ fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn free_udp_port() -> Result<u16> {
+pub(super) fn free_udp_port() -> Result<u16> {
     Ok(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 

@@ -55,10 +55,7 @@ impl Load {
         if let Some(kind) = self.kind {
             option("--kind", kind.to_owned());
         }
-        let mut command = super::pinned(CORE, &command);
-        let output = command.stderr(Stdio::inherit()).output().context("cannot run setpriv (package util-linux)")?;
-        ensure!(output.status.success(), "veneur-load send failed, see above");
-        let sent: Value = serde_json::from_slice(&output.stdout).context("veneur-load printed no JSON")?;
+        let sent = run(&command)?;
         let whole = |field: &str| sent[field].as_u64().with_context(|| format!("veneur-load says no {field}"));
         Ok(Sent {
             packets: whole("packets")?,
@@ -68,6 +65,60 @@ impl Load {
             seconds: sent["seconds"].as_f64().context("veneur-load says no seconds")?,
         })
     }
+}
+
+/// Runs the load generator, and returns what it prints.
+fn run(command: &Command) -> Result<Value> {
+    let mut command = super::pinned(CORE, command);
+    let output = command.stderr(Stdio::inherit()).output().context("cannot run setpriv (package util-linux)")?;
+    ensure!(output.status.success(), "veneur-load failed, see above");
+    serde_json::from_slice(&output.stdout).context("veneur-load printed no JSON")
+}
+
+/// Partials to send.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Partials {
+    /// By the reference's letter, small.
+    pub(crate) dialect: &'static str,
+    /// The mix, or timers alone.
+    pub(crate) what: &'static str,
+    pub(crate) contexts: u32,
+    /// Partials a second; 0 is as fast as can be.
+    pub(crate) rate: u64,
+    pub(crate) seconds: f64,
+    /// Each context once, and no more.
+    pub(crate) once: bool,
+}
+
+impl Partials {
+    /// Sends all of it to this port of this machine; with `importer`, takes in there what comes out of a proxy.
+    pub(crate) fn send(&self, programs: &Programs, port: u16, importer: Option<u16>) -> Result<Forwarded> {
+        let mut command = Command::new(&programs.load);
+        command.arg("forward").arg(format!("127.0.0.1:{port}"));
+        command.args(["--dialect", self.dialect, "--what", self.what]);
+        command.args(["--contexts", &self.contexts.to_string(), "--rate", &self.rate.to_string()]);
+        command.args(["--seconds", &self.seconds.to_string()]);
+        if self.once {
+            command.arg("--once");
+        }
+        if let Some(port) = importer {
+            command.args(["--importer", &format!("127.0.0.1:{port}")]);
+        }
+        let sent = run(&command)?;
+        let whole = |field: &str| sent[field].as_u64().with_context(|| format!("veneur-load says no {field}"));
+        let seconds = sent["seconds"].as_f64().context("veneur-load says no seconds")?;
+        Ok(Forwarded { partials: whole("partials")?, arrived: whole("arrived")?, bytes: whole("bytes")?, seconds })
+    }
+}
+
+/// What partials were sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Forwarded {
+    pub(crate) partials: u64,
+    /// Those that came out of a proxy.
+    pub(crate) arrived: u64,
+    pub(crate) bytes: u64,
+    pub(crate) seconds: f64,
 }
 
 /// What was sent.

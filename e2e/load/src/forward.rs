@@ -1,0 +1,105 @@
+//! Sends bodies of partials at a rate, one request after the other; behind a proxy no faster than they come out again.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use http::{Request, Uri, header::CONTENT_TYPE};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde::Serialize;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::{
+    bodies::{Body, Dialect},
+    importer::Arrived,
+};
+
+/// Longest time without an answer, or without anything coming out of a proxy.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Bodies that may be inside a proxy.
+const INSIDE: u64 = 8;
+
+/// How much, and how fast.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Partials a second; 0 is as fast as can be.
+    pub partials_per_second: u64,
+    /// No body is begun later.
+    pub duration: Duration,
+}
+
+/// What was sent.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Forwarded {
+    /// Partials that were answered for.
+    pub partials: u64,
+    /// Partials that came out of the proxy.
+    pub arrived: u64,
+    /// Bytes of bodies.
+    pub bytes: u64,
+    /// From the first to the last.
+    pub seconds: f64,
+}
+
+/// Sends `bodies` to `to`, `HOST:PORT`. What comes out of a proxy is seen at `arrived`.
+pub async fn forward(
+    to: &str,
+    dialect: Dialect,
+    bodies: impl Iterator<Item = Body>,
+    pace: Pace,
+    arrived: Option<Arc<Arrived>>,
+) -> Result<Forwarded> {
+    let uri: Uri = format!("http://{to}{}", dialect.path()).parse().context("no address")?;
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    let client = Client::builder(TokioExecutor::new()).http2_only(true).build(connector);
+    let begun = Instant::now();
+    let (mut sent, mut due) = (Forwarded::default(), begun);
+    for body in bodies {
+        sleep_until(due).await;
+        if begun.elapsed() >= pace.duration {
+            break;
+        }
+        if pace.partials_per_second > 0 {
+            due += Duration::from_secs_f64(body.partials as f64 / pace.partials_per_second as f64);
+        }
+        if let Some(arrived) = &arrived {
+            let most = INSIDE * body.partials;
+            timeout(PATIENCE, arrived.reaches(sent.partials.saturating_sub(most)))
+                .await
+                .context("nothing comes out")?;
+        }
+        send(&client, &uri, body.bytes.clone()).await?;
+        sent.partials += body.partials;
+        sent.bytes += body.bytes.len() as u64;
+    }
+    if let Some(arrived) = &arrived {
+        timeout(PATIENCE, arrived.reaches(sent.partials))
+            .await
+            .with_context(|| format!("{} partials went in and {} came out", sent.partials, arrived.partials()))?;
+        sent.arrived = arrived.partials();
+    }
+    sent.seconds = begun.elapsed().as_secs_f64();
+    Ok(sent)
+}
+
+async fn send(client: &Client<HttpConnector, Full<Bytes>>, uri: &Uri, body: Bytes) -> Result<()> {
+    let request = Request::post(uri.clone())
+        .header(CONTENT_TYPE, "application/grpc")
+        .header("te", "trailers")
+        .body(Full::new(body))
+        .context("no request")?;
+    let response = timeout(PATIENCE, client.request(request)).await.context("no answer")?.context("no answer")?;
+    ensure!(response.status().is_success(), "the answer is {}", response.status());
+    // Without a message the status is among the headers.
+    let at_once = response.headers().get("grpc-status").cloned();
+    let answer = response.into_body().collect().await.context("the answer broke off")?;
+    let status = at_once.or_else(|| answer.trailers()?.get("grpc-status").cloned());
+    ensure!(status.as_ref().is_some_and(|status| status == "0"), "the answer's gRPC status is {status:?}");
+    Ok(())
+}
