@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use http::{Request, Uri, header::CONTENT_TYPE};
 use http_body_util::{BodyExt as _, Full};
@@ -23,6 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Bodies that may be inside a proxy.
 const INSIDE: u64 = 8;
+
+/// How often, and how long, a proxy is waited for to connect to the importer.
+const OPENINGS: u32 = 10;
+const OPENING: Duration = Duration::from_secs(2);
 
 /// How much, and how fast.
 #[derive(Debug, Clone, Copy)]
@@ -58,8 +62,14 @@ pub async fn forward(
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let client = Client::builder(TokioExecutor::new()).http2_only(true).build(connector);
+    let mut sent = Forwarded::default();
+    let mut bodies = bodies.peekable();
+    if let (Some(arrived), Some(first)) = (&arrived, bodies.peek()) {
+        open(&client, &uri, first, arrived).await?;
+        sent.partials = arrived.partials();
+    }
     let begun = Instant::now();
-    let (mut sent, mut due) = (Forwarded::default(), begun);
+    let mut due = begun;
     for body in bodies {
         sleep_until(due).await;
         if begun.elapsed() >= pace.duration {
@@ -86,6 +96,17 @@ pub async fn forward(
     }
     sent.seconds = begun.elapsed().as_secs_f64();
     Ok(sent)
+}
+
+/// Sends a body until it comes out: the original's proxy loses what it has no connection for yet.
+async fn open(client: &Client<HttpConnector, Full<Bytes>>, uri: &Uri, first: &Body, arrived: &Arrived) -> Result<()> {
+    for _ in 0..OPENINGS {
+        send(client, uri, first.bytes.clone()).await?;
+        if timeout(OPENING, arrived.reaches(first.partials)).await.is_ok() {
+            return Ok(());
+        }
+    }
+    bail!("nothing comes out of the proxy")
 }
 
 async fn send(client: &Client<HttpConnector, Full<Bytes>>, uri: &Uri, body: Bytes) -> Result<()> {
