@@ -2,13 +2,15 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
+use http::uri::PathAndQuery;
 use prost::Message as _;
-use tonic::{Code, Request, Response, Status, transport::Channel};
+use tonic::{Code, Request, Status, client::Grpc, metadata::MetadataMap, transport::Channel};
 use veneur_metric::{Condition, Turn};
 use veneur_wire::{forwardrpc::MetricList, metricpb::Metric};
 
 use crate::{
     batch::{Batch, EXTENSIONS, Facts, INSTANCE, UNREAD},
+    codec::Codec,
     connect::{Failure, Target, dial},
     dialect::Dialect,
     forwardrpc::forward_client::ForwardClient,
@@ -18,6 +20,9 @@ use crate::{
 
 /// Largest message of dialect B, less some: what every gRPC server takes unless told otherwise.
 const LARGEST_LIST: usize = 4 * 1024 * 1024 - 1024;
+
+/// The call of dialect C.
+const STREAM: &str = "/forwardrpc.Forward/SendMetricsV2";
 
 /// Sends batches to one peer, in the [`Dialect`] that its address names, connecting when there is something to send.
 #[derive(Debug)]
@@ -35,7 +40,7 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Connection {
-    client: ForwardClient<Channel>,
+    channel: Channel,
     watch: Watch,
     /// Whether the peer reads our extension fields; the original's peers do not.
     extended: bool,
@@ -154,7 +159,7 @@ impl Client {
 }
 
 async fn deliver(connection: &mut Connection, dialect: Dialect, batch: Batch, within: Duration) -> Outcome {
-    let call = call(&mut connection.client, dialect, batch.metrics.clone(), &batch.facts);
+    let call = call(&connection.channel, dialect, batch.metrics.clone(), &batch.facts);
     let status = match tokio::time::timeout(within, call).await {
         Ok(Ok(_)) => return Outcome::Acknowledged(batch.len()),
         Ok(Err(status)) => status,
@@ -167,35 +172,55 @@ async fn deliver(connection: &mut Connection, dialect: Dialect, batch: Batch, wi
     }
 }
 
-/// One call of the dialect's.
-async fn call(
-    client: &mut ForwardClient<Channel>,
-    dialect: Dialect,
-    metrics: Vec<Metric>,
-    facts: &Facts,
-) -> Result<Response<()>, Status> {
+/// One call of the dialect's, and the header of its answer.
+async fn call(channel: &Channel, dialect: Dialect, metrics: Vec<Metric>, facts: &Facts) -> Result<MetadataMap, Status> {
     if dialect == Dialect::Unary {
         let mut request = Request::new(MetricList { metrics });
         facts.write(request.metadata_mut());
-        return client.send_metrics(request).await;
+        let answer = ForwardClient::new(channel.clone()).send_metrics(request).await?;
+        return Ok(answer.into_parts().0);
     }
     let mut request = Request::new(tokio_stream::iter(metrics));
     facts.write(request.metadata_mut());
-    client.send_metrics_v2(request).await
+    stream(channel, request).await
+}
+
+/// What the generated client does, except that an answer may be a status alone: the original's global of 14.2.0 ends a
+/// stream that it has merged with OK and no message.
+async fn stream(
+    channel: &Channel,
+    request: Request<impl tokio_stream::Stream<Item = Metric> + Send + 'static>,
+) -> Result<MetadataMap, Status> {
+    let mut client = Grpc::new(channel.clone());
+    client.ready().await.map_err(|error| Status::unknown(format!("not ready: {error}")))?;
+    let codec = Codec::<Metric, ()>::default();
+    let answer = client.streaming(request, PathAndQuery::from_static(STREAM), codec).await?;
+    let (header, mut body, _) = answer.into_parts();
+    loop {
+        match body.message().await {
+            Ok(Some(())) => {}
+            Ok(None) => return Ok(header),
+            Err(mut status) => {
+                let mut all = header.into_headers();
+                all.extend(std::mem::take(status.metadata_mut()).into_headers());
+                *status.metadata_mut() = MetadataMap::from_headers(all);
+                return Err(status);
+            }
+        }
+    }
 }
 
 /// Connects and asks, by an empty call, whether the peer reads our extensions, and which process it is.
 async fn connect(target: &Target, dialect: Dialect) -> Result<(Connection, Option<String>), Failure> {
     let (channel, watch) = dial(target).await?;
-    let mut client = ForwardClient::new(channel);
     let within = target.manner.connect_timeout;
-    let answer = tokio::time::timeout(within, call(&mut client, dialect, Vec::new(), &Facts::default()))
+    let answer = tokio::time::timeout(within, call(&channel, dialect, Vec::new(), &Facts::default()))
         .await
         .map_err(|_| Failure::silent(within))?
         .map_err(|status| Failure::refused(describe(&status)))?;
-    let extended = answer.metadata().contains_key(EXTENSIONS);
-    let instance = answer.metadata().get(INSTANCE).and_then(|instance| instance.to_str().ok()).map(str::to_owned);
-    Ok((Connection { client, watch, extended }, instance))
+    let extended = answer.contains_key(EXTENSIONS);
+    let instance = answer.get(INSTANCE).and_then(|instance| instance.to_str().ok()).map(str::to_owned);
+    Ok((Connection { channel, watch, extended }, instance))
 }
 
 /// Whether the peer cannot have taken anything of the request: it says so, it refused the stream or had said before that
