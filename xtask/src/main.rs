@@ -41,8 +41,8 @@ enum Task {
     Kubectl(Passed),
     /// Run helm against the cluster: `cargo xtask helm list -A`.
     Helm(Passed),
-    /// Run every test: formatting, house rules, lints, unit and law tests, documentation, dependencies, chart, and the
-    /// cluster tests on a cluster of their own.
+    /// Run every test: formatting, house rules, lints, unit and law tests, documentation, dependencies, chart, fleets mixed
+    /// with the original's instances, and the cluster tests on a cluster of their own.
     Test(Test),
     /// Run a bench, and print its figures beside those of others and beside their bars.
     Bench {
@@ -88,8 +88,10 @@ struct Test {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Part {
-    /// What needs no root: all but endurance and the cluster tests.
+    /// What needs neither root nor the original: all but endurance, the mixed fleets and the cluster tests.
     Checks,
+    /// Fleets of our instances and the original's, Veneur 14.2.0, which is built with Go once.
+    Mixed,
     /// What must not bring an instance down: floods of contexts and datagrams; needs root.
     Endurance,
     /// The cluster tests.
@@ -139,6 +141,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test(Test { all, only, keep }) => {
             let extent = match only {
                 Some(Part::Checks) => verify::Extent::Checks,
+                Some(Part::Mixed) => verify::Extent::Mixed,
                 Some(Part::Endurance) => verify::Extent::Endurance,
                 Some(Part::Cluster) => verify::Extent::Cluster,
                 None if all => verify::Extent::All,

@@ -16,8 +16,10 @@ use crate::{demo::install, endurance, fuzz, tidy, tools};
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// What needs no root: all but endurance and the cluster tests.
+    /// What needs neither root nor the original: all but endurance, the mixed fleets and the cluster tests.
     Checks,
+    /// Fleets mixed with the original's instances alone.
+    Mixed,
     /// The runs of `endurance` alone.
     Endurance,
     /// The cluster tests alone.
@@ -35,6 +37,9 @@ const ROUNDS: usize = 3;
 pub(crate) fn run(extent: Extent, keep: bool, progress: &Progress) -> Result<()> {
     if matches!(extent, Extent::Checks | Extent::Normal | Extent::All) {
         checks(progress)?;
+    }
+    if matches!(extent, Extent::Mixed | Extent::Normal | Extent::All) {
+        mixed(progress)?;
     }
     if matches!(extent, Extent::Endurance | Extent::All) {
         endurance::run(progress)?;
@@ -105,6 +110,18 @@ fn chart(progress: &Progress) -> Result<()> {
             );
         }
         Ok(())
+    })
+}
+
+/// Runs the tests in which our processes and those of the original stand side by side, on loopback.
+fn mixed(progress: &Progress) -> Result<()> {
+    let original = Parts::opponents()?;
+    let veneur = original.built("veneur", progress)?;
+    let proxy = original.built("veneur-proxy", progress)?;
+    progress.step("fleets mixed with Veneur 14.2.0", |_| {
+        let mut tests = Command::new(env!("CARGO"));
+        tests.args(["test", "--quiet", "--package", "veneur", "--test", "mixed", "--locked", "--", "--ignored"]);
+        succeed(tests.arg("--nocapture").env("ORIGINAL_VENEUR", veneur).env("ORIGINAL_VENEUR_PROXY", proxy))
     })
 }
 

@@ -1,11 +1,10 @@
 //! A fleet of real processes on loopback, an intake behind it, and constant load.
 
+mod process;
+
 use std::{
     collections::BTreeMap,
-    fs,
-    net::{SocketAddr, TcpListener, UdpSocket},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    net::{SocketAddr, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -14,108 +13,12 @@ use std::{
     time::Duration,
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    task::JoinSet,
-};
+use tokio::task::JoinSet;
 use veneur_intake::{Intake, Received};
 
-/// Longer than any step takes; a test that waits this long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
-
-/// An instance as a process.
-pub(crate) struct Process {
-    child: Child,
-    role: &'static str,
-    config: PathBuf,
-    http: SocketAddr,
-}
-
-impl Process {
-    fn spawn(role: &'static str, config: PathBuf, http: SocketAddr) -> Self {
-        let log = fs::File::options().create(true).append(true).open(config.with_extension("log")).expect("a log");
-        let child = Command::new(env!("CARGO_BIN_EXE_veneur"))
-            .args([role, "-f"])
-            .arg(&config)
-            .env("VENEUR_LOG", "info")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the executable runs");
-        Self { child, role, config, http }
-    }
-
-    async fn ready(&mut self) {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        while get(self.http, "/ready").await.is_none_or(|(status, _)| status != 200) {
-            let ended = self.child.try_wait().expect("is our child");
-            assert!(ended.is_none(), "{} ended with {ended:?}: {}", self.role, self.log());
-            assert!(tokio::time::Instant::now() < deadline, "{} is not ready: {}", self.role, self.log());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// What `/status` says.
-    pub(crate) async fn status(&self) -> serde_json::Value {
-        let (_, body) = get(self.http, "/status").await.expect("the admin port answers");
-        serde_json::from_str(&body).expect("is JSON")
-    }
-
-    /// Sends SIGTERM and waits for the end.
-    pub(crate) async fn stop(&mut self) {
-        kill(self.pid(), Signal::SIGTERM).expect("it runs");
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("is our child") {
-                assert!(status.success(), "{} ended with {status}: {}", self.role, self.log());
-                return;
-            }
-            assert!(tokio::time::Instant::now() < deadline, "{} does not stop: {}", self.role, self.log());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// Stops it and starts another with the same configuration and ports.
-    pub(crate) async fn restart(&mut self) {
-        self.stop().await;
-        self.start_again().await;
-    }
-
-    /// Starts another with the same configuration and ports, after this one has ended.
-    pub(crate) async fn start_again(&mut self) {
-        let mut next = Self::spawn(self.role, self.config.clone(), self.http);
-        next.ready().await;
-        *self = next;
-    }
-
-    /// `kill -9`.
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("is our child");
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(i32::try_from(self.child.id()).expect("pids are small"))
-    }
-
-    /// What it logged, its predecessors of the same configuration included.
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.config.with_extension("log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
+pub(crate) use process::PATIENCE;
+use process::{Process, Program, free, free_udp};
 
 /// Processes, and where their points end.
 pub(crate) struct Fleet {
@@ -144,9 +47,7 @@ impl Fleet {
         serving.spawn(Arc::clone(&intake).serve(listener));
         let folder = tempfile::tempdir().expect("a folder");
         let spawn = |role: &'static str, name: String, http: SocketAddr, text: String| {
-            let file = folder.path().join(format!("{name}.yaml"));
-            fs::write(&file, text).expect("written");
-            Process::spawn(role, file, http)
+            Process::start(Program::ours(role), folder.path(), &name, http, &text)
         };
         let mut addresses = Vec::new();
         let mut globals = Vec::new();
@@ -274,22 +175,4 @@ impl Sender {
         self.thread.take().expect("ended once").join().expect("no panic");
         self.sent()
     }
-}
-
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("loopback").local_addr().expect("bound")
-}
-
-fn free_udp() -> SocketAddr {
-    UdpSocket::bind("127.0.0.1:0").expect("loopback").local_addr().expect("bound")
-}
-
-async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
-    let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
