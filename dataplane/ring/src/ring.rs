@@ -23,8 +23,15 @@ pub enum Algorithm {
 pub struct Member {
     /// Stable identity: what rendezvous hashes. A pod's name, or the address where nothing better is known.
     pub name: String,
-    /// `host:port` to dial: what the original's ring hashes, text for text.
+    /// `host:port` to dial: what the original's ring hashes, text for text. `grpc+unary://` before it says how the member
+    /// is spoken to, is no word of the original's, and is not hashed.
     pub address: String,
+}
+
+impl Member {
+    fn hashed_address(&self) -> &str {
+        self.address.strip_prefix("grpc+unary://").unwrap_or(&self.address)
+    }
 }
 
 /// Members and where each of them stands.
@@ -49,7 +56,7 @@ impl Algorithm {
     pub fn identity(self, member: &Member) -> &str {
         match self {
             Self::Rendezvous => &member.name,
-            Self::Veneur => &member.address,
+            Self::Veneur => member.hashed_address(),
         }
     }
 }
@@ -67,8 +74,8 @@ impl Ring {
             }
             Algorithm::Veneur => {
                 let mut seen = std::collections::HashSet::new();
-                members.retain(|member| seen.insert(member.address.clone()));
-                let mut addresses: Vec<&str> = members.iter().map(|member| member.address.as_str()).collect();
+                members.retain(|member| seen.insert(member.hashed_address().to_owned()));
+                let mut addresses: Vec<&str> = members.iter().map(Member::hashed_address).collect();
                 let circle = Circle::new(&addresses);
                 addresses.sort_unstable();
                 (Places::Veneur(circle), key::hash(key::VENEUR_V1, addresses))

@@ -72,6 +72,20 @@ mod tests {
     }
 
     #[test]
+    fn the_dialect_of_a_member_moves_no_key() {
+        let ring = |dialect: &str| {
+            let address = |n: u32| format!("{dialect}10.0.0.{n}:8128");
+            Ring::new(Veneur, (1..4).map(|n| Member { name: format!("g{n}"), address: address(n) }).collect())
+        };
+        let (stream, unary) = (ring(""), ring("grpc+unary://"));
+        assert_eq!(stream.hash(), unary.hash());
+        for key in (0..100).map(|n| Key::new(Veneur, &format!("a{n}"), "counter", "")) {
+            let names = [&stream, &unary].map(|ring| ring.owner(key).map(|member| member.name.clone()));
+            assert_eq!(names[0], names[1]);
+        }
+    }
+
+    #[test]
     fn a_key_on_a_point_belongs_to_the_next_and_behind_the_last_to_the_first() {
         let circle = Circle(vec![(10, 0), (20, 1), (30, 2)]);
         for (key, owner) in [(9, 0), (10, 1), (29, 2), (30, 0), (u64::from(u32::MAX), 0)] {

@@ -11,7 +11,9 @@ use serde_json::json;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use veneur_config::{Proxy, RingHash, TagKind};
-use veneur_forward::{Account, Ledger, connect::Manner, discovery, import, lane::Limits, router::Router};
+use veneur_forward::{
+    Account, Ledger, connect::Manner, dialect::Dialect, discovery, import, lane::Limits, router::Router,
+};
 use veneur_metric::Stamp;
 use veneur_ring::{Algorithm, Hashing, Member, TagMatch};
 
@@ -78,9 +80,9 @@ pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
             Ok(())
         });
     } else {
-        let members =
-            config.forward_addresses.iter().map(|address| Member { name: address.clone(), address: address.clone() });
-        router.change(0, members.collect());
+        // By their addresses alone: proxies that speak to a member in different dialects mean the same one.
+        let member = |address: &String| Member { name: Dialect::of(address).1.to_owned(), address: address.clone() };
+        router.change(0, config.forward_addresses.iter().map(member).collect());
     }
     tasks.spawn({
         let (router, stop) = (Arc::clone(&router), serving.clone());

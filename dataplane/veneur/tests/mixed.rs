@@ -2,11 +2,15 @@
 //!
 //! Needs the original's executables: `cargo xtask test --only mixed` builds them and says where they are.
 
+#[path = "mixed/consul.rs"]
+mod consul;
 #[path = "mixed/expected.rs"]
 mod expected;
 #[expect(dead_code, reason = "nothing is restarted here")]
 #[path = "fleet/process.rs"]
 mod process;
+#[path = "mixed/side_by_side.rs"]
+mod side_by_side;
 #[path = "mixed/tier.rs"]
 mod tier;
 #[path = "mixed/way.rs"]

@@ -27,6 +27,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 pub(crate) struct Program {
     path: PathBuf,
     arguments: Vec<&'static str>,
+    variables: Vec<(&'static str, String)>,
     /// Answers 200 once it is ready.
     ready: &'static str,
 }
@@ -34,12 +35,19 @@ pub(crate) struct Program {
 impl Program {
     /// Ours, in a role.
     pub(crate) fn ours(role: &'static str) -> Self {
-        Self { path: env!("CARGO_BIN_EXE_veneur").into(), arguments: vec![role, "-f"], ready: "/ready" }
+        let path = env!("CARGO_BIN_EXE_veneur").into();
+        Self { path, arguments: vec![role, "-f"], variables: Vec::new(), ready: "/ready" }
     }
 
     /// The original's executable at `path`.
     pub(crate) fn original(path: PathBuf) -> Self {
-        Self { path, arguments: vec!["-f"], ready: "/healthcheck" }
+        Self { path, arguments: vec!["-f"], variables: Vec::new(), ready: "/healthcheck" }
+    }
+
+    /// The same with a variable.
+    pub(crate) fn with(mut self, variable: &'static str, value: String) -> Self {
+        self.variables.push((variable, value));
+        self
     }
 }
 
@@ -65,6 +73,7 @@ impl Process {
             .args(&program.arguments)
             .arg(&config)
             .env("VENEUR_LOG", "info")
+            .envs(program.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -11,6 +11,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use veneur_intake::Intake;
 
 use crate::{
+    consul::Consul,
     process::{Process, Program, free, free_udp},
     way::Dialect,
 };
@@ -91,14 +92,22 @@ impl Instance {
         Self::server(whose, folder, name, sink, &own)
     }
 
-    /// A proxy; `own` says to whom it forwards.
-    pub(crate) fn proxy(whose: Whose, folder: &Path, name: &str, own: &str) -> Self {
+    /// A proxy; `own` says to whom it forwards, or what it asks of `consul`.
+    pub(crate) fn proxy(whose: Whose, folder: &Path, name: &str, own: &str, consul: Option<&Consul>) -> Self {
         let (http, grpc) = (free(), free());
-        let text = format!("http_address: \"{http}\"\ngrpc_address: \"{grpc}\"\nforward_timeout: 10s\n{own}");
-        let program = match whose {
+        let text = format!(
+            "http_address: \"{http}\"
+grpc_address: \"{grpc}\"
+forward_timeout: 10s
+{own}"
+        );
+        let mut program = match whose {
             Whose::Ours => Program::ours("proxy"),
             Whose::Original => Program::original(executable("ORIGINAL_VENEUR_PROXY")),
         };
+        if let Some(consul) = consul {
+            program = program.with("CONSUL_HTTP_ADDR", consul.address.to_string());
+        }
         Self { whose, process: Process::start(program, folder, name, http, &text), http, grpc, statsd: grpc }
     }
 

@@ -105,7 +105,7 @@ impl Way {
                 format!("forward_address: \"http://{http}\"\ngrpc_forward_address: \"{grpc}\"\n")
             }
         };
-        let proxy = Instance::proxy(self.proxy, path, "proxy", &to);
+        let proxy = Instance::proxy(self.proxy, path, "proxy", &to, None);
         let local = |index| Instance::local(self.local, path, &format!("pod-{index}"), &own, (&proxy, self.first));
         let locals = vec![local(0), local(1)];
         let mut running = Running { locals, proxy, global, own, published, _folder: folder };
@@ -174,7 +174,7 @@ fn count(ledger: &Value, what: &str) -> u64 {
 }
 
 /// Sends lines in datagrams of twenty.
-fn send(local: &Instance, lines: &[String]) {
+pub(crate) fn send(local: &Instance, lines: &[String]) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback");
     for datagram in lines.chunks(20) {
         socket.send_to(datagram.join("\n").as_bytes(), local.statsd).expect("loopback takes it");
@@ -182,7 +182,7 @@ fn send(local: &Instance, lines: &[String]) {
 }
 
 /// Waits for the first half of an interval, but not for its very beginning.
-async fn within_an_interval() {
+pub(crate) async fn within_an_interval() {
     let into = || {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
         now.as_millis() % (u128::from(INTERVAL) * 1_000)
