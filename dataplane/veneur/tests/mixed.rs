@@ -6,6 +6,8 @@
 mod consul;
 #[path = "mixed/expected.rs"]
 mod expected;
+#[path = "mixed/old_peer.rs"]
+mod old_peer;
 #[expect(dead_code, reason = "nothing is restarted here")]
 #[path = "fleet/process.rs"]
 mod process;

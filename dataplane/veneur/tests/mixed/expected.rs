@@ -13,6 +13,12 @@ const SERIES: usize = 3;
 /// Digests of global scope that each local sends: timers and histograms.
 pub(crate) const DEEP: u64 = 2 * SERIES as u64;
 
+/// Partials of a local in an interval: counters, gauges, digests and two sets.
+pub(crate) const PARTIALS: u64 = 6 * SERIES as u64 + 2;
+
+/// Its own points: three aggregates of each mixed digest, and a counter.
+pub(crate) const POINTS: u64 = 2 * 3 * SERIES as u64 + 1;
+
 /// Values of each timer: 1, 2, … of which each local gets every other one.
 const VALUES: usize = 300;
 

@@ -50,8 +50,8 @@ async fn each_series_has_one_global(dialect: Dialect) {
         proxy.ready().await;
     }
     let mut locals = [0, 1].map(|index| {
-        let to = (&proxies[index], Dialect::B);
-        Instance::local(Whose::Original, path, &format!("pod-{index}"), &own, to)
+        let keys = proxies[index].forward_keys(Dialect::B);
+        Instance::server(Whose::Original, path, &format!("pod-{index}"), &own, &keys)
     });
     for local in &mut locals {
         local.ready().await;

@@ -81,15 +81,14 @@ impl Instance {
         Self { whose, process: Process::start(program, folder, name, http, &text), http, grpc, statsd }
     }
 
-    /// A local that forwards in a dialect.
-    pub(crate) fn local(whose: Whose, folder: &Path, name: &str, sink: &Sink, (to, dialect): (&Self, Dialect)) -> Self {
+    /// What a local is told to forward to this instance, in the original's words.
+    pub(crate) fn forward_keys(&self, dialect: Dialect) -> String {
         let (address, protocol) = match dialect {
-            Dialect::A => (format!("http://{}", to.http), "json"),
-            Dialect::B => (to.grpc.to_string(), "grpc-single"),
-            Dialect::C => (to.grpc.to_string(), "grpc-stream"),
+            Dialect::A => (format!("http://{}", self.http), "json"),
+            Dialect::B => (self.grpc.to_string(), "grpc-single"),
+            Dialect::C => (self.grpc.to_string(), "grpc-stream"),
         };
-        let own = format!("forward_address: \"{address}\"\nfeatures: {{proxy_protocol: {protocol}}}\n");
-        Self::server(whose, folder, name, sink, &own)
+        format!("forward_address: \"{address}\"\nfeatures: {{proxy_protocol: {protocol}}}\n")
     }
 
     /// A proxy; `own` says to whom it forwards, or what it asks of `consul`.

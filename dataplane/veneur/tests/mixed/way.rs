@@ -106,7 +106,8 @@ impl Way {
             }
         };
         let proxy = Instance::proxy(self.proxy, path, "proxy", &to, None);
-        let local = |index| Instance::local(self.local, path, &format!("pod-{index}"), &own, (&proxy, self.first));
+        let keys = proxy.forward_keys(self.first);
+        let local = |index| Instance::server(self.local, path, &format!("pod-{index}"), &own, &keys);
         let locals = vec![local(0), local(1)];
         let mut running = Running { locals, proxy, global, own, published, _folder: folder };
         running.global.ready().await;
@@ -169,7 +170,7 @@ async fn closed(instance: &Instance, unsendable: u64, problems: &mut Vec<String>
     ledger.clone()
 }
 
-fn count(ledger: &Value, what: &str) -> u64 {
+pub(crate) fn count(ledger: &Value, what: &str) -> u64 {
     ledger[what].as_u64().unwrap_or_default()
 }
 
