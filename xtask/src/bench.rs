@@ -19,9 +19,10 @@ use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 
 pub(crate) use cgroup::Cgroup;
+pub(crate) use forward::Tier;
 pub(crate) use programs::Programs;
 pub(crate) use receiver::{Kind, Place, Receiver, free_tcp_port};
-pub(crate) use sender::{Load, Sent};
+pub(crate) use sender::{Load, Partials, Sent};
 
 use crate::cluster::process::wrap;
 use crate::cluster::progress::Progress;

@@ -2,6 +2,7 @@
 //!
 //! After each, the process lives, was never above its memory bound, and every ledger is closed.
 
+mod overload;
 mod slow;
 
 use std::time::{Duration, Instant};
@@ -42,6 +43,7 @@ pub(crate) fn run(progress: &Progress) -> Result<()> {
     let programs = Programs::own(progress)?;
     progress.step("a flood at twice what can be read", |_| flood(&programs))?;
     progress.step("1,000 slow connections", |step| slow::run(&programs, step))?;
+    progress.step("a proxy at twice its capacity", |_| overload::run(&programs))?;
     progress.step("10 million contexts", |_| bomb(&programs))
 }
 

@@ -5,6 +5,8 @@ mod million;
 mod rates;
 mod tier;
 
+pub(crate) use tier::Tier;
+
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::super::receiver::{free_udp_port, write_configuration};
-use super::super::{Kind, Place, Programs, Receiver, free_tcp_port};
+use super::super::{Cgroup, Kind, Place, Programs, Receiver, free_tcp_port};
 
 /// The settings by which locals and globals of both publish.
 const PUBLISHING: &str =
@@ -17,10 +17,10 @@ const PUBLISHING: &str =
 const BUFFER_BYTES: usize = 256 << 20;
 
 /// A running process, and where it imports.
-pub(super) struct Tier {
-    pub(super) process: Receiver,
+pub(crate) struct Tier {
+    pub(crate) process: Receiver,
     /// Over gRPC.
-    pub(super) grpc: u16,
+    pub(crate) grpc: u16,
 }
 
 impl Tier {
@@ -43,8 +43,21 @@ impl Tier {
         start(&programs.ours, &["proxy"], "proxy", &text, grpc, http, None)
     }
 
+    /// A proxy of ours with limits of its own.
+    pub(crate) fn proxy_in(programs: &Programs, to: u16, cgroup: &Cgroup) -> Result<Self> {
+        let (grpc, http) = (free_tcp_port()?, free_tcp_port()?);
+        let text = format!(
+            "{}interval: 1s\nself_metrics: false\nforward_addresses: [\"127.0.0.1:{to}\"]\n",
+            listens(grpc, http)
+        );
+        let mut command = Command::new(&programs.ours);
+        command.args(["proxy", "-f", &write_configuration("proxy", &text)?]).env("VENEUR_LOG", "warn");
+        let place = Place { cgroup: Some(cgroup), ..Place::default() };
+        Ok(Self { process: Receiver::spawn(&command, place, 0, Some((http, "/healthcheck")), None)?, grpc })
+    }
+
     /// A global that flushes at boundaries of `interval` seconds, to nowhere.
-    pub(super) fn global(kind: Kind, programs: &Programs, interval: u32) -> Result<Self> {
+    pub(crate) fn global(kind: Kind, programs: &Programs, interval: u32) -> Result<Self> {
         let (grpc, http) = (free_tcp_port()?, free_tcp_port()?);
         let common = format!("{}interval: {interval}s\n{PUBLISHING}", listens(grpc, http));
         if kind == Kind::Original {
@@ -59,11 +72,16 @@ impl Tier {
 
     /// A local of ours that forwards to `to`.
     pub(super) fn local(programs: &Programs, interval: u32, to: u16) -> Result<Receiver> {
+        Self::local_holding(programs, interval, to, BUFFER_BYTES)
+    }
+
+    /// The same, with so many bytes that may wait for `to`.
+    pub(crate) fn local_holding(programs: &Programs, interval: u32, to: u16, bytes: usize) -> Result<Receiver> {
         let (udp, http) = (free_udp_port()?, free_tcp_port()?);
         let text = format!(
             "http_address: \"127.0.0.1:{http}\"\ninterval: {interval}s\n{PUBLISHING}num_readers: 1\n\
              read_buffer_size_bytes: {}\nstatsd_listen_addresses: [\"udp://127.0.0.1:{udp}\"]\n\
-             forward_address: \"127.0.0.1:{to}\"\nbuffer_max_bytes: {BUFFER_BYTES}\n\
+             forward_address: \"127.0.0.1:{to}\"\nbuffer_max_bytes: {bytes}\n\
              metric_sinks: [{{name: blackhole, kind: blackhole}}]\n",
             4 << 20
         );
