@@ -152,7 +152,8 @@ impl Router {
         let addressed: Vec<Addressed> =
             metrics.into_iter().filter_map(|metric| address(metric, &facts, arrived, &self.hashing).ok()).collect();
         let mut routes = self.routes();
-        if routes.draining {
+        // What nobody could take is not made, rather than lost.
+        if routes.draining || routes.timeline.latest().is_none() {
             return;
         }
         let good = addressed.len() as u64;
