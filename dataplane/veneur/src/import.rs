@@ -1,4 +1,5 @@
-//! What a global does with imports: partials into their interval's table, what is finished to the sinks.
+//! What an instance does with imports: partials into their interval's table, what is finished to the sinks, or on to the
+//! next tier.
 
 use std::{
     collections::HashMap,
@@ -47,18 +48,19 @@ impl Importer for Merger {
         }
         let imported = metrics.len() as u64;
         let mut refused: HashMap<&'static str, u64> = HashMap::new();
-        let (mut partials, mut items) = (Vec::new(), Items::default());
+        let (mut partials, mut items, mut passed) = (Vec::new(), Items::default(), Vec::new());
+        let passes = self.output.passes_points();
         // Decoding is the long part, and needs no lock.
-        for metric in &metrics {
-            match decode(metric) {
+        for metric in metrics {
+            match decode(&metric) {
                 Ok(Item::Partial(partial)) => partials.push(partial),
+                Ok(_) if passes => passed.push(metric),
                 Ok(Item::Point(point, _)) => items.points.push(point),
                 Ok(Item::Event(event, _)) => items.events.push(event),
                 Ok(Item::Check(check, _)) => items.checks.push(check),
                 Err(reason) => *refused.entry(reason.reason()).or_default() += 1,
             }
         }
-        drop(metrics);
 
         let now_ms = clock::now_ms();
         let (mut merged, mut late, mut skewed) = (0, 0, 0);
@@ -82,6 +84,7 @@ impl Importer for Merger {
         let nowhere = if self.output.sinks.is_empty() { finished } else { 0 };
         self.output.account.record(|ledger| {
             ledger.imported += imported;
+            ledger.held += passed.len() as u64;
             // What the sinks take over is theirs to account for from here on.
             ledger.merged += merged + finished - nowhere;
             ledger.late += late;
@@ -93,6 +96,7 @@ impl Importer for Merger {
             }
         });
         self.output.sinks.iter().for_each(|sink| sink.offer(items.clone()));
+        self.output.pass_on(facts, passed);
         Ok(())
     }
 }

@@ -86,6 +86,18 @@ impl Output {
         }
     }
 
+    /// Whether points of others go on to the next tier, as this instance's own do.
+    pub(crate) fn passes_points(&self) -> bool {
+        self.forward_points && self.lane.is_some()
+    }
+
+    /// Sends on, in the name of who sent it, what is finished and on the ledger as held.
+    pub(crate) fn pass_on(&self, facts: &Facts, metrics: Vec<Metric>) {
+        let Some(lane) = &self.lane else { return };
+        let named = || Facts { sender: facts.sender.clone(), ..self.next_facts() };
+        Batch::split(metrics, named).into_iter().for_each(|batch| lane.offer(batch));
+    }
+
     /// Counts what was made here as lost, if no sink takes it over.
     fn count_without_sink(&self, items: usize) {
         if self.sinks.is_empty() {
