@@ -1,5 +1,6 @@
 //! A fleet of real processes on loopback, an intake behind it, and constant load.
 
+#[expect(dead_code, reason = "the original has no part in it")]
 mod process;
 
 use std::{

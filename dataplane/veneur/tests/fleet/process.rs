@@ -78,7 +78,7 @@ impl Process {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|error| panic!("cannot run {}: {error}", program.path.display()));
+            .expect("the executable runs");
         Self { child, program, config, http }
     }
 
@@ -153,7 +153,8 @@ impl Process {
         const WORDS: [&str; 5] = [" WARN ", " ERROR ", "level=warning", "level=error", "panic"];
         let log = self.log();
         let lines = log.lines().filter(|line| WORDS.iter().any(|word| line.contains(word)));
-        lines.map(|line| format!("{}: {line}\n", self.name())).collect()
+        let named: Vec<String> = lines.map(|line| format!("{}: {line}", self.name())).collect();
+        named.join("\n")
     }
 }
 
