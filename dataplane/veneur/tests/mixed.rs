@@ -6,6 +6,8 @@
 mod consul;
 #[path = "mixed/expected.rs"]
 mod expected;
+#[path = "mixed/killed.rs"]
+mod killed;
 #[path = "mixed/old_peer.rs"]
 mod old_peer;
 #[expect(dead_code, reason = "nothing is restarted here")]

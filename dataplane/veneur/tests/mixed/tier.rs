@@ -56,16 +56,17 @@ impl Sink {
 }
 
 fn executable(variable: &str) -> PathBuf {
-    let path = env::var_os(variable).unwrap_or_else(|| panic!("{variable} is not set: cargo xtask test --only mixed"));
-    path.into()
+    env::var_os(variable).expect("set by cargo xtask test --only mixed").into()
 }
 
 impl Instance {
     /// A local or a global. Both kinds read the same file, in the original's words.
     pub(crate) fn server(whose: Whose, folder: &Path, name: &str, sink: &Sink, own: &str) -> Self {
         let (http, grpc, statsd) = (free(), free(), free_udp());
+        // `own` may have another.
+        let interval = if own.contains("interval: ") { String::new() } else { format!("interval: {INTERVAL}s\n") };
         let text = format!(
-            "interval: {INTERVAL}s\nsynchronize_with_interval: true\nhostname: {name}\n\
+            "{interval}synchronize_with_interval: true\nhostname: {name}\n\
              aggregates: [min, max, count]\npercentiles: [0.5, 0.99]\n\
              num_workers: 2\nnum_readers: 1\nnum_span_workers: 1\nread_buffer_size_bytes: 4194304\n\
              metric_max_length: 4096\nstats_address: \"{}\"\n\
