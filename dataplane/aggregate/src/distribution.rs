@@ -63,12 +63,13 @@ impl Distribution {
     }
 
     /// Merges what other instances sampled.
-    pub(crate) fn import_digest(&mut self, digest: &TDigest) {
+    pub(crate) fn import_digest(&mut self, digest: TDigest) {
         self.keep_own();
         match &mut self.sketch {
-            Sketch::Digest(mine) => mine.merge(digest),
+            Sketch::Digest(mine) if mine.is_empty() => *mine = digest,
+            Sketch::Digest(mine) => mine.merge(&digest),
             // Some pods follow a new rule and some do not yet: one series all the same.
-            Sketch::Relative(mine) => insert_centroids(mine, digest.clone()),
+            Sketch::Relative(mine) => insert_centroids(mine, digest),
         }
     }
 
@@ -81,7 +82,7 @@ impl Distribution {
     /// Adds what another context of the same series holds.
     pub(crate) fn import(&mut self, other: &Self) {
         match &other.sketch {
-            Sketch::Digest(digest) => self.import_digest(digest),
+            Sketch::Digest(digest) => self.import_digest(digest.clone()),
             Sketch::Relative(sketch) => self.import_relative(sketch),
         }
     }

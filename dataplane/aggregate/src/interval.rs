@@ -89,7 +89,7 @@ impl Interval {
                     gauge.last = last;
                 }
             }
-            PartialValue::Digest(digest) => self.distributions.value(&self.seed, context).0.import_digest(&digest),
+            PartialValue::Digest(digest) => self.distributions.value(&self.seed, context).0.import_digest(digest),
             PartialValue::Relative(sketch) => self.distributions.value(&self.seed, context).0.import_relative(&sketch),
             PartialValue::Set(members) => self.sets.value(&self.seed, context).0.members.merge(&members),
         }

@@ -1,11 +1,9 @@
 //! What travels together, and the facts about it that are not part of any metric.
 
-use prost::Message as _;
 use tonic::metadata::MetadataMap;
-use veneur_wire::{
-    metricpb::{Metric, RelativeBins, RelativeValue, metric::Value},
-    tdigest::Centroid,
-};
+use veneur_wire::metricpb::Metric;
+
+use crate::Encoded;
 
 /// Header by which a peer says that it understands our extensions, in requests and answers.
 pub const EXTENSIONS: &str = "veneur-ext";
@@ -30,7 +28,7 @@ pub struct Batch {
     /// Who made it.
     pub facts: Facts,
     /// What it carries.
-    pub metrics: Vec<Metric>,
+    pub(crate) metrics: Vec<Encoded>,
     bytes: usize,
 }
 
@@ -49,11 +47,19 @@ pub struct Facts {
 
 impl Batch {
     /// Splits metrics into batches of bounded size, numbered by `facts`.
-    pub fn split(metrics: impl IntoIterator<Item = Metric>, mut facts: impl FnMut() -> Facts) -> Vec<Self> {
+    pub fn split(metrics: impl IntoIterator<Item = Metric>, facts: impl FnMut() -> Facts) -> Vec<Self> {
+        Self::split_encoded(metrics.into_iter().map(|metric| Encoded::from(&metric)), facts)
+    }
+
+    /// The same for metrics that are encoded already.
+    pub(crate) fn split_encoded(
+        metrics: impl IntoIterator<Item = Encoded>,
+        mut facts: impl FnMut() -> Facts,
+    ) -> Vec<Self> {
         let mut batches: Vec<Self> = Vec::new();
         let mut encoded = 0;
         for metric in metrics {
-            let (size, bytes) = (metric.encoded_len(), in_memory(&metric));
+            let (size, bytes) = (metric.len(), metric.in_memory());
             encoded += size;
             match batches.last_mut() {
                 Some(last) if last.metrics.len() < MOST_METRICS && encoded <= MOST_BYTES => {
@@ -79,7 +85,7 @@ impl Batch {
         self.metrics.is_empty()
     }
 
-    /// What its metrics take in memory, which is some four times what they take on the wire.
+    /// What its metrics take in memory, which is little more than what they take on the wire.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -87,50 +93,15 @@ impl Batch {
     /// Takes out the metrics that a peer of the original could not read or would misread, and says how many: finished
     /// points, and what has no value of the original's kinds, as sketches of relative error.
     pub(crate) fn keep_what_the_original_reads(&mut self) -> u64 {
-        self.keep(|metric| !metric.pass_through && metric.value.is_some())
+        self.keep(|metric| !metric.finished && metric.has_value)
     }
 
     /// Takes out the metrics that do not fit, and says how many.
-    pub(crate) fn keep(&mut self, fits: impl Fn(&Metric) -> bool) -> u64 {
+    pub(crate) fn keep(&mut self, fits: impl Fn(&Encoded) -> bool) -> u64 {
         let before = self.len();
         self.metrics.retain(fits);
         before - self.len()
     }
-}
-
-/// What a metric takes in memory, with what it points to.
-fn in_memory(metric: &Metric) -> usize {
-    let tags: usize = metric.tags.iter().map(|tag| size_of::<String>() + tag.capacity()).sum();
-    let value = match &metric.value {
-        Some(Value::Histogram(histogram)) => {
-            let centroids = histogram.t_digest.as_ref().map_or(0, |digest| digest.main_centroids.capacity());
-            centroids * size_of::<Centroid>()
-        }
-        Some(Value::Set(set)) => set.hyper_log_log.capacity(),
-        Some(Value::Counter(_) | Value::Gauge(_)) | None => 0,
-    };
-    let event = metric.event.as_ref().map_or(0, |event| {
-        let texts = [&event.text, &event.host, &event.aggregation_key, &event.source_type];
-        size_of_val(&**event) + texts.map(String::capacity).iter().sum::<usize>()
-    });
-    let check = metric
-        .check
-        .as_ref()
-        .map_or(0, |check| size_of_val(&**check) + check.host.capacity() + check.message.capacity());
-    size_of::<Metric>()
-        + metric.name.capacity()
-        + tags
-        + value
-        + event
-        + check
-        + metric.relative.as_ref().map_or(0, relative_in_memory)
-}
-
-fn relative_in_memory(sketch: &RelativeValue) -> usize {
-    let bins = |bins: &RelativeBins| {
-        bins.gaps.capacity() * size_of::<u32>() + (bins.counts.capacity() + bins.weights.capacity()) * size_of::<u64>()
-    };
-    sketch.positive.iter().chain(&sketch.negative).map(bins).sum()
 }
 
 impl Facts {
@@ -171,13 +142,13 @@ mod tests {
     #[test]
     fn a_peer_of_the_original_gets_no_event_and_no_check() {
         let name = "a".to_owned();
-        let value = Some(Value::Counter(metricpb::CounterValue { value: 1 }));
+        let value = Some(metricpb::metric::Value::Counter(metricpb::CounterValue { value: 1 }));
         let partial = Metric { name: name.clone(), value, ..Metric::default() };
-        let event = Metric { name: name.clone(), event: Some(Box::default()), ..Metric::default() };
+        let event = Metric { name: name.clone(), event: Some(Box::default()), pass_through: true, ..Metric::default() };
         let check = Metric { name, check: Some(Box::default()), pass_through: true, ..Metric::default() };
         let mut batch = Batch::split([event, partial.clone(), check], Facts::default).remove(0);
         assert_eq!(batch.keep_what_the_original_reads(), 2);
-        assert_eq!(batch.metrics, [partial]);
+        assert_eq!(batch.metrics, [Encoded::from(&partial)]);
     }
 
     #[test]
@@ -199,6 +170,6 @@ mod tests {
         });
         let [mut batch] = Batch::split(metrics, Facts::default).try_into().expect("one batch");
         assert_eq!(batch.keep_what_the_original_reads(), 1);
-        assert!(batch.metrics.iter().all(|metric| metric.value.is_some()) && batch.len() == 1);
+        assert!(batch.metrics.iter().all(|metric| metric.metric().value.is_some()) && batch.len() == 1);
     }
 }

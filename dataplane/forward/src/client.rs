@@ -3,14 +3,13 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use http::uri::PathAndQuery;
-use prost::Message as _;
 use tonic::{Code, Request, Status, client::Grpc, metadata::MetadataMap, transport::Channel};
 use veneur_metric::{Condition, Turn};
-use veneur_wire::{forwardrpc::MetricList, metricpb::Metric};
 
 use crate::{
+    Encoded,
     batch::{Batch, EXTENSIONS, Facts, INSTANCE, UNREAD},
-    codec::Codec,
+    codec::{Codec, List, Message},
     connect::{Failure, Target, dial},
     dialect::Dialect,
     forwardrpc::forward_client::ForwardClient,
@@ -131,7 +130,7 @@ impl Client {
         let mut unsendable = if connection.extended { 0 } else { batch.keep_what_the_original_reads() };
         if self.dialect == Dialect::Unary {
             // A batch is far smaller, unless it is a single metric.
-            unsendable += batch.keep(|metric| metric.encoded_len() < LARGEST_LIST);
+            unsendable += batch.keep(|metric| metric.len() < LARGEST_LIST);
         }
         let within = self.target.manner.answer_timeout;
         let outcome = if batch.is_empty() {
@@ -159,7 +158,7 @@ impl Client {
 }
 
 async fn deliver(connection: &mut Connection, dialect: Dialect, batch: Batch, within: Duration) -> Outcome {
-    let call = call(&connection.channel, dialect, batch.metrics.clone(), &batch.facts);
+    let call = call(&connection.channel, dialect, &batch.metrics, &batch.facts);
     let status = match tokio::time::timeout(within, call).await {
         Ok(Ok(_)) => return Outcome::Acknowledged(batch.len()),
         Ok(Err(status)) => status,
@@ -173,9 +172,10 @@ async fn deliver(connection: &mut Connection, dialect: Dialect, batch: Batch, wi
 }
 
 /// One call of the dialect's, and the header of its answer.
-async fn call(channel: &Channel, dialect: Dialect, metrics: Vec<Metric>, facts: &Facts) -> Result<MetadataMap, Status> {
+async fn call(channel: &Channel, dialect: Dialect, metrics: &[Encoded], facts: &Facts) -> Result<MetadataMap, Status> {
+    let metrics: Vec<Message> = metrics.iter().map(|metric| Message(metric.bytes().clone())).collect();
     if dialect == Dialect::Unary {
-        let mut request = Request::new(MetricList { metrics });
+        let mut request = Request::new(List(metrics));
         facts.write(request.metadata_mut());
         let answer = ForwardClient::new(channel.clone()).send_metrics(request).await?;
         return Ok(answer.into_parts().0);
@@ -189,11 +189,11 @@ async fn call(channel: &Channel, dialect: Dialect, metrics: Vec<Metric>, facts: 
 /// stream that it has merged with OK and no message.
 async fn stream(
     channel: &Channel,
-    request: Request<impl tokio_stream::Stream<Item = Metric> + Send + 'static>,
+    request: Request<impl tokio_stream::Stream<Item = Message> + Send + 'static>,
 ) -> Result<MetadataMap, Status> {
     let mut client = Grpc::new(channel.clone());
     client.ready().await.map_err(|error| Status::unknown(format!("not ready: {error}")))?;
-    let codec = Codec::<Metric, ()>::default();
+    let codec = Codec::<Message, ()>::default();
     let answer = client.streaming(request, PathAndQuery::from_static(STREAM), codec).await?;
     let (header, mut body, _) = answer.into_parts();
     loop {
@@ -214,7 +214,7 @@ async fn stream(
 async fn connect(target: &Target, dialect: Dialect) -> Result<(Connection, Option<String>), Failure> {
     let (channel, watch) = dial(target).await?;
     let within = target.manner.connect_timeout;
-    let answer = tokio::time::timeout(within, call(&channel, dialect, Vec::new(), &Facts::default()))
+    let answer = tokio::time::timeout(within, call(&channel, dialect, &[], &Facts::default()))
         .await
         .map_err(|_| Failure::silent(within))?
         .map_err(|status| Failure::refused(describe(&status)))?;

@@ -1,19 +1,91 @@
-//! Protobuf, but for messages that would take many times their size once they are read.
+//! Messages as they lie in the bytes: whoever imports reads them, and whoever forwards has encoded them before.
 //!
-//! An empty metric takes two bytes of a list and some 400 in memory.
+//! What would take many times its size once it is read is refused: an empty metric takes two bytes of a list and some 400
+//! in memory.
 
 use std::marker::PhantomData;
 
-use bytes::Buf as _;
-use prost::{Message, decode_length_delimiter as varint};
+use bytes::{Buf as _, BufMut as _, Bytes};
+use prost::{decode_length_delimiter as varint, encode_length_delimiter};
 use tonic::{
     Status,
-    codec::{DecodeBuf, Decoder},
+    codec::{DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
-use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 /// Most fields of a message, and so most metrics of a list: more than 4 MiB of real ones have.
 const MOST_FIELDS: usize = 131_072;
+
+/// Of a list, the only field: a metric.
+const METRIC: u8 = 0x0A;
+
+/// The bytes of a metric.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Message(pub(crate) Bytes);
+
+/// The metrics of a list.
+#[derive(Debug, Default)]
+pub(crate) struct List(pub(crate) Vec<Message>);
+
+/// What a call carries, one way or the other.
+pub(crate) trait Carried: Sized + Send + 'static {
+    fn write(self, to: &mut EncodeBuf<'_>);
+
+    fn read(message: Bytes) -> Result<Self, Status>;
+}
+
+impl Carried for () {
+    fn write(self, _: &mut EncodeBuf<'_>) {}
+
+    fn read(_: Bytes) -> Result<Self, Status> {
+        Ok(())
+    }
+}
+
+impl Carried for Message {
+    fn write(self, to: &mut EncodeBuf<'_>) {
+        to.put_slice(&self.0);
+    }
+
+    fn read(message: Bytes) -> Result<Self, Status> {
+        bounded(&message)?;
+        Ok(Self(message))
+    }
+}
+
+impl Carried for List {
+    fn write(self, to: &mut EncodeBuf<'_>) {
+        for Message(metric) in self.0 {
+            to.put_u8(METRIC);
+            encode_length_delimiter(metric.len(), to).expect("the buffer grows as needed");
+            to.put_slice(&metric);
+        }
+    }
+
+    fn read(message: Bytes) -> Result<Self, Status> {
+        bounded(&message)?;
+        let (mut rest, mut metrics) = (message.clone(), Vec::new());
+        while !rest.is_empty() {
+            let is_metric = rest[0] == METRIC;
+            let (head, length) = field(&rest).ok_or_else(|| Status::internal("the list of metrics is broken"))?;
+            rest.advance(head);
+            let piece = rest.split_to(length);
+            if is_metric {
+                metrics.push(Message(piece));
+            }
+        }
+        Ok(Self(metrics))
+    }
+}
+
+/// Refuses messages of too many fields before they are read.
+fn bounded(message: &[u8]) -> Result<(), Status> {
+    // A field takes two bytes at least.
+    if message.len() > 2 * MOST_FIELDS && fields(message) > MOST_FIELDS {
+        let problem = format!("the message has more than {MOST_FIELDS} fields: send metrics in several");
+        return Err(Status::resource_exhausted(problem));
+    }
+    Ok(())
+}
 
 /// The codec of the generated code.
 #[derive(Debug)]
@@ -25,60 +97,63 @@ impl<T, U> Default for Codec<T, U> {
     }
 }
 
-impl<T: Message + Send + 'static, U: Message + Default + Send + 'static> tonic::codec::Codec for Codec<T, U> {
+impl<T: Carried, U: Carried> tonic::codec::Codec for Codec<T, U> {
     type Encode = T;
     type Decode = U;
-    type Encoder = ProstEncoder<T>;
-    type Decoder = Bounded<U>;
+    type Encoder = Codec<T, ()>;
+    type Decoder = Codec<(), U>;
 
-    fn encoder(&mut self) -> ProstEncoder<T> {
-        ProstCodec::<T, U>::default().encoder()
+    fn encoder(&mut self) -> Codec<T, ()> {
+        Codec::default()
     }
 
-    fn decoder(&mut self) -> Bounded<U> {
-        Bounded(ProstCodec::<T, U>::default().decoder())
+    fn decoder(&mut self) -> Codec<(), U> {
+        Codec::default()
     }
 }
 
-/// Refuses messages of too many fields before they are read.
-#[derive(Debug)]
-pub(crate) struct Bounded<U>(ProstDecoder<U>);
+impl<T: Carried> Encoder for Codec<T, ()> {
+    type Item = T;
+    type Error = Status;
 
-impl<U: Message + Default> Decoder for Bounded<U> {
+    fn encode(&mut self, message: T, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        message.write(to);
+        Ok(())
+    }
+}
+
+impl<U: Carried> Decoder for Codec<(), U> {
     type Item = U;
     type Error = Status;
 
     fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        // All of it: what was received is in one piece.
-        if fields(message.chunk()) > MOST_FIELDS {
-            // Or whoever polls its stream again would have it counted again.
-            message.advance(message.remaining());
-            return Err(Status::resource_exhausted(format!(
-                "the message has more than {MOST_FIELDS} fields: send metrics in several"
-            )));
-        }
-        self.0.decode(message)
+        // All of it, also of what is refused: or whoever polls its stream again would have it looked at again.
+        U::read(message.copy_to_bytes(message.remaining())).map(Some)
     }
 }
 
 /// Fields of a message, up to what is no field; saying what is wrong is left to whoever reads it.
 fn fields(mut message: &[u8]) -> usize {
     let mut count = 0;
-    while let Ok(key) = varint(&mut message) {
-        let length = match key & 7 {
-            0 => varint(&mut message).map(|_| 0),
-            1 => Ok(8),
-            2 => varint(&mut message),
-            5 => Ok(4),
-            _ => return count,
-        };
-        match length.ok().and_then(|length| message.get(length..)) {
-            Some(rest) => message = rest,
-            None => return count,
-        }
+    while let Some((head, length)) = field(message) {
+        message = &message[head + length..];
         count += 1;
     }
     count
+}
+
+/// Lengths of the head of a message's first field, and of what it holds; `None` if the message has none, or not all of it.
+fn field(message: &[u8]) -> Option<(usize, usize)> {
+    let mut rest = message;
+    let length = match varint(&mut rest).ok()? & 7 {
+        0 => varint(&mut rest).map(|_| 0).ok()?,
+        1 => 8,
+        2 => varint(&mut rest).ok()?,
+        5 => 4,
+        _ => return None,
+    };
+    rest.get(..length)?;
+    Some((message.len() - rest.len(), length))
 }
 
 #[cfg(test)]

@@ -7,15 +7,18 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use futures::StreamExt as _;
+use prost::Message as _;
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use veneur_wire::{forwardrpc::MetricList, metricpb::Metric};
+use veneur_wire::metricpb::Metric;
 
 use crate::{
     accept::accept,
     batch::{EXTENSIONS, Facts, INSTANCE, UNREAD},
+    codec::{List, Message},
     forwardrpc::forward_server::{Forward, ForwardServer},
     tls::Guard,
 };
@@ -32,6 +35,12 @@ pub trait Importer: Send + Sync + 'static {
     /// Takes some metrics of a batch. When this is `Ok` they are on the ledger: merged, held, or refused with a reason;
     /// a bad metric does not fail its batch. When it is `Err` none of them is.
     fn import(&self, facts: &Facts, metrics: Vec<Metric>) -> Result<(), Stopping>;
+
+    /// The same for metrics that nobody has read yet. Bytes that are no metric count as one without a name.
+    fn import_messages(&self, facts: &Facts, messages: Vec<Bytes>) -> Result<(), Stopping> {
+        let metrics = messages.into_iter().map(|message| Metric::decode(message).unwrap_or_default());
+        self.import(facts, metrics.collect())
+    }
 }
 
 /// This process has taken in the last metric it can still deliver.
@@ -121,22 +130,23 @@ struct Service {
 
 #[tonic::async_trait]
 impl Forward for Service {
-    async fn send_metrics(&self, request: Request<MetricList>) -> Result<Response<()>, Status> {
+    async fn send_metrics(&self, request: Request<List>) -> Result<Response<()>, Status> {
         let facts = Facts::read(request.metadata());
-        self.importer.import(&facts, request.into_inner().metrics).map_err(|stopping| unread(stopping.into()))?;
+        let messages = request.into_inner().0.into_iter().map(|Message(message)| message).collect();
+        self.importer.import_messages(&facts, messages).map_err(|stopping| unread(stopping.into()))?;
         Ok(self.answer())
     }
 
-    async fn send_metrics_v2(&self, request: Request<Streaming<Metric>>) -> Result<Response<()>, Status> {
+    async fn send_metrics_v2(&self, request: Request<Streaming<Message>>) -> Result<Response<()>, Status> {
         let facts = Facts::read(request.metadata());
         let peer = request.remote_addr();
         let mut chunks = request.into_inner().ready_chunks(CHUNK);
         let mut first = true;
         while let Some(chunk) = chunks.next().await {
             let mut broken = None;
-            let metrics: Vec<Metric> =
-                chunk.into_iter().map_while(|metric| metric.map_err(|status| broken = Some(status)).ok()).collect();
-            if let Err(stopping) = self.importer.import(&facts, metrics) {
+            let messages = chunk.into_iter().map_while(|read| read.map_err(|status| broken = Some(status)).ok());
+            let messages = messages.map(|Message(message)| message).collect();
+            if let Err(stopping) = self.importer.import_messages(&facts, messages) {
                 let status = Status::from(stopping);
                 return Err(if first { unread(status) } else { status });
             }

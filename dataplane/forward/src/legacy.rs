@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use veneur_wire::legacy;
 
 use crate::{
+    Encoded,
     batch::Batch,
     client::{Outcome, Sent, chain},
     connect::{Failure, Manner},
@@ -78,7 +79,7 @@ impl Poster {
 
     /// Posts what of a batch a body can carry, and waits for the answer.
     pub(crate) async fn send(&mut self, mut batch: Batch) -> Sent {
-        let unsendable = batch.keep(legacy::carries);
+        let unsendable = batch.keep(|metric| legacy::carries(&metric.metric()));
         let outcome = if batch.is_empty() { Outcome::Acknowledged(0) } else { self.post(batch).await };
         self.reached &= matches!(outcome, Outcome::Acknowledged(_));
         Sent { unsendable, outcome }
@@ -88,7 +89,7 @@ impl Poster {
         let request = Request::post(&self.url)
             .header(CONTENT_TYPE, "application/json")
             .header(CONTENT_ENCODING, "deflate")
-            .body(Full::new(deflated(&legacy::write(&batch.metrics))));
+            .body(Full::new(deflated(&legacy::write(batch.metrics.iter().map(Encoded::metric)))));
         let request = match request {
             Ok(request) => request,
             Err(error) => return Outcome::NotSent(batch, self.no_address(&error)),

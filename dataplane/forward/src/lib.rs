@@ -21,6 +21,7 @@ mod codec;
 pub mod connect;
 pub mod dialect;
 pub mod discovery;
+mod encoded;
 pub mod import;
 pub mod lane;
 mod legacy;
@@ -41,3 +42,4 @@ mod forwardrpc;
 
 pub use account::{Account, Ledger};
 pub use batch::{Batch, Facts};
+pub use encoded::Encoded;

@@ -16,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use prost::Message as _;
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use veneur_metric::Stamp;
@@ -23,7 +25,7 @@ use veneur_ring::{Algorithm, Change, Hashing, Member, Timeline};
 use veneur_wire::metricpb::Metric;
 
 use crate::{
-    Account, Batch, Facts,
+    Account, Batch, Encoded, Facts,
     clock::{millis, now_ms},
     connect::{Manner, Target},
     import::{Importer, Stopping},
@@ -149,8 +151,8 @@ impl Router {
         let facts = self.next_facts();
         let arrived = Stamp::under_way(now_ms(), self.interval);
         let count = metrics.len() as u64;
-        let addressed: Vec<Addressed> =
-            metrics.into_iter().filter_map(|metric| address(metric, &facts, arrived, &self.hashing).ok()).collect();
+        let addressed = |metric: Metric| address(&metric.encode_to_vec(), &facts, arrived, &self.hashing).ok();
+        let addressed: Vec<Addressed> = metrics.into_iter().filter_map(addressed).collect();
         let mut routes = self.routes();
         // What nobody could take is not made, rather than lost.
         if routes.draining || routes.timeline.latest().is_none() {
@@ -246,7 +248,7 @@ impl Router {
             let addressed: Vec<Addressed> = batch
                 .metrics
                 .into_iter()
-                .filter_map(|metric| address(metric, &facts, arrived, &self.hashing).ok())
+                .filter_map(|metric| address(metric.bytes(), &facts, arrived, &self.hashing).ok())
                 .collect();
             debug_assert_eq!(addressed.len() as u64, count, "what waits was valid when it came");
             self.account.record(|ledger| ledger.rehomed += count);
@@ -258,9 +260,9 @@ impl Router {
     /// Hands metrics that are on the ledger as held to the lanes of their owners, and says how many have none.
     fn route(&self, routes: &mut Routes, facts: &Facts, addressed: Vec<Addressed>, since: Instant) -> u64 {
         let mut unrouted = 0;
-        let mut groups: HashMap<Group<'_>, Vec<Metric>> = HashMap::new();
+        let mut groups: HashMap<Group<'_>, Vec<Encoded>> = HashMap::new();
         let rings = routes.timeline.clone();
-        for Addressed { metric, key, stamp, finished } in addressed {
+        for Addressed { metric, key, stamp } in addressed {
             let Some(ring) = rings.at(stamp.boundary_ms) else {
                 unrouted += 1;
                 continue;
@@ -277,11 +279,11 @@ impl Router {
                 .flatten()
                 .filter(|second| *second != owner);
             let place = second.unwrap_or(owner);
-            let group = groups.entry(Group { member: place, failover: second.is_some(), finished });
+            let group = groups.entry(Group { member: place, failover: second.is_some(), finished: metric.finished });
             group.or_default().push(metric);
         }
         for (Group { member, failover, finished }, metrics) in groups {
-            let batches = Batch::split(metrics, || {
+            let batches = Batch::split_encoded(metrics, || {
                 // Finished points keep the facts of their origin, by which a global can tell whose they are.
                 let own = if finished { facts.clone() } else { self.next_facts() };
                 Facts { failover, leaver: String::new(), ..own }
@@ -348,13 +350,17 @@ struct Group<'a> {
 
 impl Importer for Router {
     fn import(&self, facts: &Facts, metrics: Vec<Metric>) -> Result<(), Stopping> {
+        self.import_messages(facts, metrics.into_iter().map(|metric| metric.encode_to_vec().into()).collect())
+    }
+
+    fn import_messages(&self, facts: &Facts, messages: Vec<Bytes>) -> Result<(), Stopping> {
         let arrived = Stamp::under_way(now_ms(), self.interval);
-        let count = metrics.len() as u64;
+        let count = messages.len() as u64;
         let mut refused: HashMap<&'static str, u64> = HashMap::new();
-        // Decoding is the long part, and needs no lock.
-        let mut addressed: Vec<Addressed> = Vec::with_capacity(metrics.len());
-        for metric in metrics {
-            match address(metric, facts, arrived, &self.hashing) {
+        // Reading is the long part, and needs no lock.
+        let mut addressed: Vec<Addressed> = Vec::with_capacity(messages.len());
+        for message in messages {
+            match address(&message, facts, arrived, &self.hashing) {
                 Ok(metric) => addressed.push(metric),
                 Err(reason) => *refused.entry(reason.reason()).or_default() += 1,
             }

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use veneur_metric::Stamp;
-use veneur_wire::metricpb::Metric;
 
-use crate::Batch;
+use crate::{Batch, Encoded};
 
 /// How long a global takes to hand finished points to its sinks, in milliseconds.
 const PASSED_ON_MS: u64 = 1_000;
@@ -49,9 +48,8 @@ impl Unflushed {
     }
 }
 
-fn due_ms(metric: &Metric, now_ms: u64) -> u64 {
-    let Some(stamp) = metric.stamp.filter(|_| !metric.pass_through) else { return now_ms + PASSED_ON_MS };
-    let stamp = Stamp { boundary_ms: stamp.boundary_ms, interval_ms: stamp.interval_ms };
+fn due_ms(metric: &Encoded, now_ms: u64) -> u64 {
+    let Some(stamp) = metric.stamp.filter(|_| !metric.finished) else { return now_ms + PASSED_ON_MS };
     let lateness_ms = LATENESS_MS.min(stamp.interval_ms / 4);
     let due_ms = stamp.boundary_ms + lateness_ms;
     // What comes late joins the next interval to be published.
@@ -62,7 +60,7 @@ fn due_ms(metric: &Metric, now_ms: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::Facts;
-    use veneur_wire::metricpb;
+    use veneur_wire::metricpb::{self, Metric};
 
     fn metric(boundary_ms: u64, pass_through: bool) -> Metric {
         let stamp = Some(metricpb::Stamp { boundary_ms, interval_ms: 10_000 });

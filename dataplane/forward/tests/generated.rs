@@ -34,7 +34,8 @@ fn compile_service(descriptors: FileDescriptorSet, to: &Path) {
     tonic_prost_build::configure()
         .codec_path("crate::codec::Codec")
         .out_dir(to)
-        .extern_path(".forwardrpc.MetricList", "::veneur_wire::forwardrpc::MetricList")
+        .extern_path(".forwardrpc.MetricList", "crate::codec::List")
+        .extern_path(".metricpb.Metric", "crate::codec::Message")
         .extern_path(".metricpb", "::veneur_wire::metricpb")
         .compile_fds(descriptors)
         .expect("the service is generated");

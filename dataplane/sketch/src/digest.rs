@@ -238,26 +238,11 @@ impl TDigest {
         max: f64,
         reciprocal_sum: f64,
     ) -> Result<Self, DigestError> {
+        Self::check(&centroids, min, max)?;
         if centroids.is_empty() {
             return Ok(Self::new());
         }
-        if centroids.len() > Self::MOST_CENTROIDS {
-            return Err(DigestError::TooMany(centroids.len()));
-        }
-        if !(min.is_finite() && max.is_finite() && min <= max) {
-            return Err(DigestError::Extremes { min, max });
-        }
-        let slack = MEAN_TOLERANCE * min.abs().max(max.abs());
-        for (index, &mut Centroid { ref mut mean, weight }) in centroids.iter_mut().enumerate() {
-            if !mean.is_finite() {
-                return Err(DigestError::Mean { index, mean: *mean });
-            }
-            if !(weight > 0.0 && weight <= WEIGHT_LIMIT) {
-                return Err(DigestError::Weight { index, weight });
-            }
-            if *mean < min - slack || *mean > max + slack {
-                return Err(DigestError::Outside { index, mean: *mean, min, max });
-            }
+        for Centroid { mean, .. } in &mut centroids {
             *mean = mean.clamp(min, max) + 0.0;
         }
         Ok(if let Some(raw) = Raw::of_centroids(&centroids, (min, max), reciprocal_sum) {
@@ -266,6 +251,35 @@ impl TDigest {
             let folded = Folded::of_centroids(centroids, min, max, reciprocal_sum);
             Self { raw: Raw::EMPTY, folded: Some(Box::new(folded)) }
         })
+    }
+
+    /// Whether [`from_centroids`](Self::from_centroids) would make a digest of these, without making it.
+    ///
+    /// # Errors
+    /// The first field that no digest can have.
+    pub fn check(centroids: &[Centroid], min: f64, max: f64) -> Result<(), DigestError> {
+        if centroids.is_empty() {
+            return Ok(());
+        }
+        if centroids.len() > Self::MOST_CENTROIDS {
+            return Err(DigestError::TooMany(centroids.len()));
+        }
+        if !(min.is_finite() && max.is_finite() && min <= max) {
+            return Err(DigestError::Extremes { min, max });
+        }
+        let slack = MEAN_TOLERANCE * min.abs().max(max.abs());
+        for (index, &Centroid { mean, weight }) in centroids.iter().enumerate() {
+            if !mean.is_finite() {
+                return Err(DigestError::Mean { index, mean });
+            }
+            if !(weight > 0.0 && weight <= WEIGHT_LIMIT) {
+                return Err(DigestError::Weight { index, weight });
+            }
+            if mean < min - slack || mean > max + slack {
+                return Err(DigestError::Outside { index, mean, min, max });
+            }
+        }
+        Ok(())
     }
 
     /// Bytes held, on the heap and in place.

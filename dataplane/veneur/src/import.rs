@@ -6,13 +6,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bytes::Bytes;
+use prost::Message as _;
 use veneur_aggregate::{Filed, Intervals};
 use veneur_forward::{
     Facts,
     import::{Importer, Stopping},
 };
 use veneur_sinks::Items;
-use veneur_wire::{Item, decode, metricpb::Metric};
+use veneur_wire::{Item, Refused, decode, encode_check, encode_event, encode_point, metricpb::Metric, read};
 
 use crate::{clock, handover::Way, output::Output};
 
@@ -46,15 +48,34 @@ impl Importer for Merger {
             handover.relay(facts, metrics);
             return Ok(());
         }
-        let imported = metrics.len() as u64;
+        self.file(facts, metrics.iter().map(decode))
+    }
+
+    fn import_messages(&self, facts: &Facts, messages: Vec<Bytes>) -> Result<(), Stopping> {
+        if let Some(handover) = self.handover.get() {
+            let metrics = messages.into_iter().map(|message| Metric::decode(message).unwrap_or_default());
+            handover.relay(facts, metrics.collect());
+            return Ok(());
+        }
+        self.file(facts, messages.iter().map(|message| read(message)))
+    }
+}
+
+impl Merger {
+    /// Files what was read, and counts what could not be.
+    fn file(&self, facts: &Facts, read: impl Iterator<Item = Result<Item, Refused>>) -> Result<(), Stopping> {
+        let mut imported = 0;
         let mut refused: HashMap<&'static str, u64> = HashMap::new();
-        let (mut partials, mut items, mut passed) = (Vec::new(), Items::default(), Vec::new());
-        let passes = self.output.passes_points();
-        // Decoding is the long part, and needs no lock.
-        for metric in metrics {
-            match decode(&metric) {
+        let (mut partials, mut items) = (Vec::with_capacity(read.size_hint().0), Items::default());
+        let (mut passed, passes) = (Vec::new(), self.output.passes_points());
+        // Reading is the long part, and needs no lock.
+        for item in read {
+            imported += 1;
+            match item {
                 Ok(Item::Partial(partial)) => partials.push(partial),
-                Ok(_) if passes => passed.push(metric),
+                Ok(Item::Point(point, stamp)) if passes => passed.push(encode_point(point, stamp)),
+                Ok(Item::Event(event, stamp)) if passes => passed.push(encode_event(event, stamp)),
+                Ok(Item::Check(check, stamp)) if passes => passed.push(encode_check(check, stamp)),
                 Ok(Item::Point(point, _)) => items.points.push(point),
                 Ok(Item::Event(event, _)) => items.events.push(event),
                 Ok(Item::Check(check, _)) => items.checks.push(check),

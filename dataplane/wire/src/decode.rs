@@ -1,5 +1,6 @@
 //! Messages to values, or a reason.
 
+use prost::Message as _;
 use veneur_metric::{
     AlertType, Check, Context, Event, Kind, Partial, PartialValue, Point, PointKind, Priority, Scope, Stamp, Status,
     Tags,
@@ -7,6 +8,7 @@ use veneur_metric::{
 use veneur_sketch::{Centroid, DigestError, HllError, HyperLogLog, RelativeError, TDigest};
 
 use crate::{
+    Outline,
     metricpb::{self, Metric, RelativeValue, check, event, metric::Value},
     relative,
     tdigest::MergingDigestData,
@@ -19,7 +21,7 @@ const LONGEST_INTERVAL_MS: u64 = 86_400_000;
 const LATEST_BOUNDARY_MS: u64 = 253_402_300_799_000;
 
 /// Highest compression of a digest. The original's is 100, and 1,000 in its benches.
-const HIGHEST_COMPRESSION: f64 = 10_000.0;
+pub(crate) const HIGHEST_COMPRESSION: f64 = 10_000.0;
 
 /// What a message carries.
 #[derive(Debug)]
@@ -104,6 +106,14 @@ impl Refused {
             Self::Compression(_) | Self::Digest(_) | Self::Relative(_) | Self::Bins { .. } => "bad_digest",
             Self::Set(_) | Self::BadRegister(_) => "bad_set",
         }
+    }
+}
+
+/// Reads a message from its bytes, checking everything in it. Bytes that are no message at all have no name.
+pub fn read(message: &[u8]) -> Result<Item, Refused> {
+    match Outline::of(message).and_then(Outline::into_partial) {
+        Some(partial) => Ok(Item::Partial(partial)),
+        None => decode(&Metric::decode(message).unwrap_or_default()),
     }
 }
 
@@ -224,7 +234,7 @@ fn registers(payload: &[u8], saturated: &[u32]) -> Result<HyperLogLog, Refused> 
     Ok(set)
 }
 
-fn stamp(stamp: &metricpb::Stamp) -> Result<Stamp, Refused> {
+pub(crate) fn stamp(stamp: &metricpb::Stamp) -> Result<Stamp, Refused> {
     let &metricpb::Stamp { boundary_ms, interval_ms } = stamp;
     let whole_seconds = (1_000..=LONGEST_INTERVAL_MS).contains(&interval_ms) && interval_ms.is_multiple_of(1_000);
     if !whole_seconds || boundary_ms > LATEST_BOUNDARY_MS {

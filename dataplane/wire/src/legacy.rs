@@ -18,6 +18,8 @@ mod entry;
 mod gob;
 mod value;
 
+use std::borrow::Borrow;
+
 pub use entry::BadBody;
 pub use gob::GobError;
 
@@ -67,9 +69,10 @@ pub fn read(body: &[u8], mut each: impl FnMut(Result<Metric, Refused>)) -> Resul
 }
 
 /// The body of these metrics; those that it cannot carry are left out.
-pub fn write<'a>(metrics: impl IntoIterator<Item = &'a Metric>) -> Vec<u8> {
+pub fn write(metrics: impl IntoIterator<Item: Borrow<Metric>>) -> Vec<u8> {
     let mut body = vec![b'['];
-    for entry in metrics.into_iter().filter_map(value::entry) {
+    for metric in metrics {
+        let Some(entry) = value::entry(metric.borrow()) else { continue };
         if body.len() > 1 {
             body.push(b',');
         }

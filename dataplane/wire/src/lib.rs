@@ -13,6 +13,7 @@
 mod decode;
 mod encode;
 pub mod legacy;
+mod outline;
 mod relative;
 #[expect(missing_docs, clippy::pedantic, reason = "generated from proto/ by cargo xtask gen")]
 #[path = "gen"]
@@ -26,6 +27,7 @@ mod generated {
     pub mod tdigest;
 }
 
-pub use decode::{Item, Refused, decode};
+pub use decode::{Item, Refused, decode, read};
 pub use encode::{encode_check, encode_event, encode_partial, encode_point};
 pub use generated::{forwardrpc, metricpb, tdigest};
+pub use outline::Outline;

@@ -10,7 +10,7 @@ use veneur_metric::{
 };
 use veneur_sketch::{HyperLogLog, RelativeSketch, TDigest};
 use veneur_wire::{
-    Item, decode, encode_check, encode_event, encode_partial, encode_point,
+    Item, Outline, decode, encode_check, encode_event, encode_partial, encode_point,
     metricpb::{
         self, CounterValue, GaugeValue, HistogramValue, Metric, RelativeBins, RelativeValue, SetValue,
         metric::Value as Wire,
@@ -276,4 +276,65 @@ fn enough_of_the_hostile_messages_are_read_to_the_end() {
     let accepted =
         (0..4_000).filter(|_| decode(&metric().new_tree(&mut runner).expect("a message").current()).is_ok()).count();
     assert!(accepted > 40, "only {accepted} of 4,000 got past the first checks");
+}
+
+/// Messages as senders write them, and such with one byte changed, cut off, or followed by others.
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let whole =
+        ("[a-z.]{0,3}", prop::collection::vec("[a-c,]{0,2}", 0..4), value(), any::<bool>(), prop::option::of(stamp()));
+    let whole = whole.prop_map(|(name, tags, (kind, value), global, stamp)| {
+        let scope = if global { Scope::Global } else { Scope::Mixed };
+        let context = Context { name: name.into(), tags: Tags::none(), kind, scope };
+        Metric { tags, ..encode_partial(Partial { context, value, stamp }) }.encode_to_vec()
+    });
+    let change = prop_oneof![
+        Just((0.0, None)),
+        (0.0..1.0, any::<u8>()).prop_map(|(at, byte)| (at, Some(byte))),
+        (0.0..0.05, any::<u8>()).prop_map(|(at, byte)| (at, Some(byte))),
+    ];
+    (whole, change, prop::collection::vec(any::<u8>(), 0..3)).prop_map(
+        |(mut bytes, (at, byte), more): (Vec<u8>, _, _)| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in the bytes")]
+            let at = (at * bytes.len() as f64) as usize;
+            if let (Some(byte), Some(place)) = (byte, bytes.get_mut(at)) {
+                *place = byte;
+                bytes.extend(more);
+            }
+            bytes
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn what_has_an_outline_is_decoded_to_the_partial_that_the_outline_makes(bytes in bytes()) {
+        let decoded = Metric::decode(bytes.as_slice()).ok().and_then(|message| decode(&message).ok());
+        match (Outline::of(&bytes), decoded) {
+            (Some(outline), decoded) => {
+                let canonical = outline.has_canonical_tags();
+                let tags: Vec<String> = outline.tags.iter().map(|tag| (*tag).to_owned()).collect();
+                let (sound, partial) = (outline.is_sound(), outline.into_partial());
+                prop_assert_eq!(sound, partial.is_some());
+                if let Some(partial) = partial {
+                    let Some(Item::Partial(decoded)) = decoded else { panic!("decode refuses {partial:?}") };
+                    prop_assert_eq!(&partial.context, &decoded.context);
+                    prop_assert_eq!(partial.stamp, decoded.stamp);
+                    prop_assert_eq!(canonical, decoded.context.tags.iter().eq(tags.iter().map(String::as_str)));
+                    prop_assert_eq!(format!("{:?}", partial.value), format!("{:?}", decoded.value));
+                }
+            }
+            (None, _) => {}
+        }
+    }
+
+    #[test]
+    fn what_a_sender_writes_has_an_outline((kind, value) in value(), stamp in prop::option::of(stamp())) {
+        let context = Context { name: "a".into(), tags: Tags::new(["b", "c"]), kind, scope: Scope::Mixed };
+        let message = encode_partial(Partial { context, value, stamp });
+        let ordinary = message.relative.is_none() && message.saturated_registers.is_empty();
+        let bytes = message.encode_to_vec();
+        prop_assert_eq!(Outline::of(&bytes).is_some_and(|outline| outline.is_sound()), ordinary);
+    }
 }

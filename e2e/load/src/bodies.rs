@@ -1,16 +1,23 @@
 //! Partials as the bodies of requests, built before the clock starts.
 
-use std::iter::repeat_n;
+use std::{
+    io::{Read as _, Write as _},
+    iter::repeat_n,
+};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
+use memchr::memmem;
 use prost::Message;
-use veneur_wire::{forwardrpc::MetricList, metricpb::Metric};
+use veneur_wire::{forwardrpc::MetricList, legacy, metricpb::Metric};
 
 use crate::partials::{What, metric};
 
 /// A dialect of the original's, as its reference calls them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Dialect {
+    /// `POST /import`, JSON in zlib's format, digests in Go's gob.
+    A,
     /// Unary `SendMetrics`.
     B,
     /// Stream `SendMetricsV2`, closed after each body.
@@ -21,6 +28,7 @@ impl Dialect {
     /// Where it is sent.
     pub fn path(self) -> &'static str {
         match self {
+            Self::A => "/import",
             Self::B => "/forwardrpc.Forward/SendMetrics",
             Self::C => "/forwardrpc.Forward/SendMetricsV2",
         }
@@ -48,10 +56,17 @@ pub fn bodies(dialect: Dialect, what: What, contexts: u32, in_each: u32) -> impl
 fn body(dialect: Dialect, metrics: Vec<Metric>) -> Bytes {
     let mut bytes = BytesMut::new();
     match dialect {
+        Dialect::A => return zlib(&legacy::write(&metrics)),
         Dialect::B => frame(&MetricList { metrics }, &mut bytes),
         Dialect::C => metrics.iter().for_each(|metric| frame(metric, &mut bytes)),
     }
     bytes.freeze()
+}
+
+/// At the original's level.
+fn zlib(body: &[u8]) -> Bytes {
+    let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());
+    zlib.write_all(body).and_then(|()| zlib.finish()).expect("memory takes what is written to it").into()
 }
 
 /// A message as gRPC sends it: not compressed, its length, itself.
@@ -66,6 +81,11 @@ pub fn count(path: &str, body: &[u8]) -> Option<u64> {
     let frames = |body| Some(Pieces { rest: body, head: grpc_head });
     if path == Dialect::C.path() {
         return frames(body).map(|frames| frames.count() as u64);
+    }
+    if path == Dialect::A.path() {
+        let mut json = Vec::new();
+        ZlibDecoder::new(body).read_to_end(&mut json).ok()?;
+        return Some(memmem::find_iter(&json, "\"tagstring\":").count() as u64);
     }
     if path == Dialect::B.path() {
         let list = frames(body)?.next().unwrap_or_default();
@@ -115,14 +135,14 @@ mod tests {
 
     #[test]
     fn a_receiver_counts_what_was_put_in() {
-        for dialect in [Dialect::B, Dialect::C] {
+        for dialect in [Dialect::A, Dialect::B, Dialect::C] {
             let bodies: Vec<Body> = bodies(dialect, What::Mix, 700, 300).collect();
             assert_eq!(bodies.iter().map(|body| body.partials).collect::<Vec<_>>(), [300, 300, 100]);
             for body in bodies {
                 assert_eq!(count(dialect.path(), &body.bytes), Some(body.partials));
             }
-            assert_eq!(count(dialect.path(), b""), Some(0));
         }
+        assert_eq!([Dialect::B, Dialect::C].map(|dialect| count(dialect.path(), b"")), [Some(0); 2]);
         assert_eq!(count("/other", b""), None);
     }
 }

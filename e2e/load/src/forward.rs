@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
-use http::{Request, Uri, header::CONTENT_TYPE};
+use http::{
+    Request, Uri,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, TE},
+};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -61,11 +64,12 @@ pub async fn forward(
     let uri: Uri = format!("http://{to}{}", dialect.path()).parse().context("no address")?;
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
-    let client = Client::builder(TokioExecutor::new()).http2_only(true).build(connector);
+    let client = Client::builder(TokioExecutor::new()).http2_only(dialect != Dialect::A).build(connector);
+    let client = Requests { client, uri, dialect };
     let mut sent = Forwarded::default();
     let mut bodies = bodies.peekable();
     if let (Some(arrived), Some(first)) = (&arrived, bodies.peek()) {
-        open(&client, &uri, first, arrived).await?;
+        open(&client, first, arrived).await?;
         sent.partials = arrived.partials();
     }
     let begun = Instant::now();
@@ -84,7 +88,7 @@ pub async fn forward(
                 .await
                 .context("nothing comes out")?;
         }
-        send(&client, &uri, body.bytes.clone()).await?;
+        client.send(body.bytes.clone()).await?;
         sent.partials += body.partials;
         sent.bytes += body.bytes.len() as u64;
     }
@@ -99,9 +103,9 @@ pub async fn forward(
 }
 
 /// Sends a body until it comes out: the original's proxy loses what it has no connection for yet.
-async fn open(client: &Client<HttpConnector, Full<Bytes>>, uri: &Uri, first: &Body, arrived: &Arrived) -> Result<()> {
+async fn open(client: &Requests, first: &Body, arrived: &Arrived) -> Result<()> {
     for _ in 0..OPENINGS {
-        send(client, uri, first.bytes.clone()).await?;
+        client.send(first.bytes.clone()).await?;
         if timeout(OPENING, arrived.reaches(first.partials)).await.is_ok() {
             return Ok(());
         }
@@ -109,18 +113,30 @@ async fn open(client: &Client<HttpConnector, Full<Bytes>>, uri: &Uri, first: &Bo
     bail!("nothing comes out of the proxy")
 }
 
-async fn send(client: &Client<HttpConnector, Full<Bytes>>, uri: &Uri, body: Bytes) -> Result<()> {
-    let request = Request::post(uri.clone())
-        .header(CONTENT_TYPE, "application/grpc")
-        .header("te", "trailers")
-        .body(Full::new(body))
-        .context("no request")?;
-    let response = timeout(PATIENCE, client.request(request)).await.context("no answer")?.context("no answer")?;
-    ensure!(response.status().is_success(), "the answer is {}", response.status());
-    // Without a message the status is among the headers.
-    let at_once = response.headers().get("grpc-status").cloned();
-    let answer = response.into_body().collect().await.context("the answer broke off")?;
-    let status = at_once.or_else(|| answer.trailers()?.get("grpc-status").cloned());
-    ensure!(status.as_ref().is_some_and(|status| status == "0"), "the answer's gRPC status is {status:?}");
-    Ok(())
+/// Requests over one connection.
+struct Requests {
+    client: Client<HttpConnector, Full<Bytes>>,
+    uri: Uri,
+    dialect: Dialect,
+}
+
+impl Requests {
+    async fn send(&self, body: Bytes) -> Result<()> {
+        let request = Request::post(self.uri.clone());
+        let request = match self.dialect {
+            Dialect::A => request.header(CONTENT_TYPE, "application/json").header(CONTENT_ENCODING, "deflate"),
+            Dialect::B | Dialect::C => request.header(CONTENT_TYPE, "application/grpc").header(TE, "trailers"),
+        };
+        let request = request.body(Full::new(body)).context("no request")?;
+        let response = timeout(PATIENCE, self.client.request(request)).await.context("no answer")?;
+        let response = response.context("no answer")?;
+        ensure!(response.status().is_success(), "the answer is {}", response.status());
+        // Without a message the status is among the headers.
+        let at_once = response.headers().get("grpc-status").cloned();
+        let answer = response.into_body().collect().await.context("the answer broke off")?;
+        let status = at_once.or_else(|| answer.trailers()?.get("grpc-status").cloned());
+        let well = self.dialect == Dialect::A || status.as_ref().is_some_and(|status| status == "0");
+        ensure!(well, "the answer's gRPC status is {status:?}");
+        Ok(())
+    }
 }

@@ -30,12 +30,16 @@ pub(crate) struct Forward {
 /// A part of the forward bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// A proxy that takes in and gives out dialect B.
+    /// A proxy that takes in dialect B.
     RoutedB,
-    /// The same in dialect C.
+    /// The same with dialect A.
+    RoutedA,
+    /// The same with dialect C.
     RoutedC,
     /// A global that takes in dialect B.
     MergedB,
+    /// The same in dialect A.
+    MergedA,
     /// The same in dialect C.
     MergedC,
     /// 1,000,000 timers of 100 centroids in one global: memory, and CPU time of the flush.

@@ -92,7 +92,7 @@ pub mod forward_client {
         }
         pub async fn send_metrics(
             &mut self,
-            request: impl tonic::IntoRequest<::veneur_wire::forwardrpc::MetricList>,
+            request: impl tonic::IntoRequest<crate::codec::List>,
         ) -> std::result::Result<tonic::Response<()>, tonic::Status> {
             self.inner
                 .ready()
@@ -113,9 +113,7 @@ pub mod forward_client {
         }
         pub async fn send_metrics_v2(
             &mut self,
-            request: impl tonic::IntoStreamingRequest<
-                Message = ::veneur_wire::metricpb::Metric,
-            >,
+            request: impl tonic::IntoStreamingRequest<Message = crate::codec::Message>,
         ) -> std::result::Result<tonic::Response<()>, tonic::Status> {
             self.inner
                 .ready()
@@ -151,11 +149,11 @@ pub mod forward_server {
     pub trait Forward: std::marker::Send + std::marker::Sync + 'static {
         async fn send_metrics(
             &self,
-            request: tonic::Request<::veneur_wire::forwardrpc::MetricList>,
+            request: tonic::Request<crate::codec::List>,
         ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
         async fn send_metrics_v2(
             &self,
-            request: tonic::Request<tonic::Streaming<::veneur_wire::metricpb::Metric>>,
+            request: tonic::Request<tonic::Streaming<crate::codec::Message>>,
         ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
     }
     #[derive(Debug)]
@@ -237,9 +235,7 @@ pub mod forward_server {
                 "/forwardrpc.Forward/SendMetrics" => {
                     #[allow(non_camel_case_types)]
                     struct SendMetricsSvc<T: Forward>(pub Arc<T>);
-                    impl<
-                        T: Forward,
-                    > tonic::server::UnaryService<::veneur_wire::forwardrpc::MetricList>
+                    impl<T: Forward> tonic::server::UnaryService<crate::codec::List>
                     for SendMetricsSvc<T> {
                         type Response = ();
                         type Future = BoxFuture<
@@ -248,9 +244,7 @@ pub mod forward_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<
-                                ::veneur_wire::forwardrpc::MetricList,
-                            >,
+                            request: tonic::Request<crate::codec::List>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
@@ -286,9 +280,8 @@ pub mod forward_server {
                     struct SendMetricsV2Svc<T: Forward>(pub Arc<T>);
                     impl<
                         T: Forward,
-                    > tonic::server::ClientStreamingService<
-                        ::veneur_wire::metricpb::Metric,
-                    > for SendMetricsV2Svc<T> {
+                    > tonic::server::ClientStreamingService<crate::codec::Message>
+                    for SendMetricsV2Svc<T> {
                         type Response = ();
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
@@ -297,7 +290,7 @@ pub mod forward_server {
                         fn call(
                             &mut self,
                             request: tonic::Request<
-                                tonic::Streaming<::veneur_wire::metricpb::Metric>,
+                                tonic::Streaming<crate::codec::Message>,
                             >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);

@@ -86,21 +86,26 @@ impl HyperLogLog {
     /// # Errors
     /// Every length, key and rank is checked before anything is allocated for it.
     pub fn decode(payload: &[u8]) -> Result<Self, HllError> {
-        let mut rest = Reader(payload);
-        let [_, precision, base, form] = *rest.array("header")?;
-        if precision != PRECISION {
-            return Err(HllError::Precision(precision));
-        }
         let mut decoded = Self::new();
-        match form {
-            SPARSE => decode_sparse(&mut rest)?.into_iter().for_each(|key| decoded.add(key)),
-            DENSE => decoded.registers = Registers::Dense(decode_dense(&mut rest, base)?),
-            other => return Err(HllError::Form(other)),
-        }
-        if !rest.0.is_empty() {
-            return Err(HllError::Trailing(rest.0.len()));
+        match read(payload)? {
+            Form::Sparse(keys) => keys.into_iter().for_each(|key| decoded.add(key)),
+            Form::Dense { base, packed } => {
+                let mut ranks = Box::new([0; REGISTERS]);
+                for (pair, &byte) in ranks.as_chunks_mut::<2>().0.iter_mut().zip(packed) {
+                    *pair = [base + (byte >> 4), base + (byte & NIBBLE)];
+                }
+                decoded.registers = Registers::Dense(ranks);
+            }
         }
         Ok(decoded)
+    }
+
+    /// Whether [`decode`](Self::decode) would read this payload, without making a set of it.
+    ///
+    /// # Errors
+    /// Those of `decode`.
+    pub fn check(payload: &[u8]) -> Result<(), HllError> {
+        read(payload).map(drop)
     }
 
     /// Registers whose true rank [`HyperLogLog::encode`] cannot carry, as (register, rank), ascending by register.
@@ -142,7 +147,30 @@ fn encode_sparse(keys: &Keys) -> Vec<u8> {
     payload
 }
 
-fn decode_sparse(rest: &mut Reader) -> Result<Vec<Key>, HllError> {
+/// A payload whose every part is possible.
+enum Form<'a> {
+    Sparse(Vec<Key>),
+    Dense { base: u8, packed: &'a [u8] },
+}
+
+fn read(payload: &[u8]) -> Result<Form<'_>, HllError> {
+    let mut rest = Reader(payload);
+    let [_, precision, base, form] = *rest.array("header")?;
+    if precision != PRECISION {
+        return Err(HllError::Precision(precision));
+    }
+    let form = match form {
+        SPARSE => Form::Sparse(read_sparse(&mut rest)?),
+        DENSE => Form::Dense { base, packed: read_dense(&mut rest, base)? },
+        other => return Err(HllError::Form(other)),
+    };
+    if !rest.0.is_empty() {
+        return Err(HllError::Trailing(rest.0.len()));
+    }
+    Ok(form)
+}
+
+fn read_sparse(rest: &mut Reader) -> Result<Vec<Key>, HllError> {
     let unsorted = rest.length("unsorted keys", KEYS_LIMIT)?;
     let unsorted = rest.bytes(4 * unsorted, "unsorted keys")?.as_chunks::<4>().0;
     let count = rest.length("listed keys", KEYS_LIMIT)?;
@@ -167,20 +195,20 @@ fn decode_sparse(rest: &mut Reader) -> Result<Vec<Key>, HllError> {
     Ok(keys)
 }
 
-fn decode_dense(rest: &mut Reader, base: u8) -> Result<Box<[u8; REGISTERS]>, HllError> {
+/// The registers, none of them above what is possible.
+fn read_dense<'a>(rest: &mut Reader<'a>, base: u8) -> Result<&'a [u8], HllError> {
     let found = u32::from_be_bytes(*rest.array("register length")?);
     if found as usize != REGISTERS / 2 {
         return Err(HllError::Length { what: "bytes of registers", found, limit: REGISTERS / 2 });
     }
     let packed = rest.bytes(REGISTERS / 2, "registers")?;
-    let mut ranks = Box::new([0; REGISTERS]);
-    for (pair, &byte) in ranks.as_chunks_mut::<2>().0.iter_mut().zip(packed) {
-        *pair = [base.saturating_add(byte >> 4), base.saturating_add(byte & NIBBLE)];
+    let rank = |nibble: u8| base.saturating_add(nibble);
+    if rank(NIBBLE) > MAX_RANK
+        && let Some(high) = packed.iter().flat_map(|byte| [byte >> 4, byte & NIBBLE]).find(|&at| rank(at) > MAX_RANK)
+    {
+        return Err(HllError::Rank(rank(high)));
     }
-    match ranks.iter().find(|&&rank| rank > MAX_RANK) {
-        Some(&rank) => Err(HllError::Rank(rank)),
-        None => Ok(ranks),
-    }
+    Ok(packed)
 }
 
 /// The unread end of a payload; every step says what it was reading.

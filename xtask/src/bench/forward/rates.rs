@@ -29,10 +29,12 @@ pub(super) struct Scenario {
 }
 
 /// All of them.
-pub(super) const SCENARIOS: [Scenario; 4] = [
+pub(super) const SCENARIOS: [Scenario; 6] = [
     Scenario { part: Part::RoutedB, title: "routed B", routes: true, dialect: "b", rate: 20_000, bar: Some(5.0) },
+    Scenario { part: Part::RoutedA, title: "routed A", routes: true, dialect: "a", rate: 4_000, bar: Some(3.0) },
     Scenario { part: Part::RoutedC, title: "routed C", routes: true, dialect: "c", rate: 20_000, bar: None },
     Scenario { part: Part::MergedB, title: "merged B", routes: false, dialect: "b", rate: 10_000, bar: Some(4.0) },
+    Scenario { part: Part::MergedA, title: "merged A", routes: false, dialect: "a", rate: 3_000, bar: Some(10.0) },
     Scenario { part: Part::MergedC, title: "merged C", routes: false, dialect: "c", rate: 10_000, bar: None },
 ];
 
@@ -117,7 +119,8 @@ fn measure(kind: Kind, scenario: &Scenario, programs: &Programs, seconds: f64) -
         wait_for_second(3);
     }
     let before = tier.process.cpu()?;
-    let sent = partials.send(programs, tier.grpc, importer)?;
+    let port = if scenario.dialect == "a" { tier.http } else { tier.grpc };
+    let sent = partials.send(programs, port, importer)?;
     tier.process.settled()?;
     let cpu = tier.process.cpu()?.saturating_sub(before);
     if kind == Kind::Ours {

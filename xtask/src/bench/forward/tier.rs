@@ -21,10 +21,13 @@ pub(crate) struct Tier {
     pub(crate) process: Receiver,
     /// Over gRPC.
     pub(crate) grpc: u16,
+    /// Over HTTP.
+    pub(super) http: u16,
 }
 
 impl Tier {
-    /// A proxy of one member, which imports over gRPC at `to`.
+    /// A proxy of one member, which imports over gRPC and HTTP at `to`. What comes in over HTTP, the original gives out so
+    /// too; ours speaks dialect C to its members, whatever it is spoken to.
     pub(super) fn proxy(kind: Kind, programs: &Programs, to: u16) -> Result<Self> {
         let (grpc, http) = (free_tcp_port()?, free_tcp_port()?);
         let listens = listens(grpc, http);
@@ -32,7 +35,7 @@ impl Tier {
             let stats = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
             let address = stats.local_addr()?;
             let text = format!(
-                "{listens}grpc_forward_address: \"127.0.0.1:{to}\"\nforward_timeout: 10s\nstats_address: \"{address}\"\n\
+                "{listens}grpc_forward_address: \"127.0.0.1:{to}\"\nforward_address: \"http://127.0.0.1:{to}\"\nforward_timeout: 10s\nstats_address: \"{address}\"\n\
                  ssf_destination_address: \"udp://{address}\"\nruntime_metrics_interval: 10s\nidle_connection_timeout: 90s\n\
                  max_idle_conns: 100\nmax_idle_conns_per_host: 100\ntracing_client_capacity: 1024\n\
                  tracing_client_flush_interval: 500ms\ntracing_client_metrics_interval: 1s\n"
@@ -108,5 +111,5 @@ fn start(
     command.args(role).args(["-f", &write_configuration(name, text)?]).env("VENEUR_LOG", "warn");
     let process = Receiver::spawn(&command, Place::default(), 0, Some((http, "/healthcheck")), stats)
         .with_context(|| format!("cannot start {name}"))?;
-    Ok(Tier { process, grpc })
+    Ok(Tier { process, grpc, http })
 }
