@@ -1,12 +1,20 @@
-//! No message panics the decoder, alone (dialect C) or in a list (B), and what it accepts can be encoded and read again.
+//! No message panics the decoder, alone (dialect C) or in a list (B), and what it accepts can be encoded and read again;
+//! what has an outline is what the decoder says.
 #![no_main]
 
 use prost::Message as _;
 use veneur_wire::{
-    Item, decode, encode_check, encode_event, encode_partial, encode_point, forwardrpc::MetricList, metricpb::Metric,
+    Item, Outline, decode, encode_check, encode_event, encode_partial, encode_point, forwardrpc::MetricList,
+    metricpb::Metric,
 };
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    if let Some(partial) = Outline::of(bytes).and_then(Outline::into_partial) {
+        let decoded = decode(&Metric::decode(bytes).expect("it has an outline"));
+        assert!(
+            matches!(decoded, Ok(Item::Partial(same)) if same.context == partial.context && same.stamp == partial.stamp)
+        );
+    }
     let list = MetricList::decode(bytes).unwrap_or_default().metrics;
     for metric in Metric::decode(bytes).into_iter().chain(list) {
         match decode(&metric) {
