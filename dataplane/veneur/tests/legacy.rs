@@ -173,7 +173,7 @@ async fn a_proxy_takes_posts_and_forwards_in_every_dialect() {
             ..Proxy::default()
         };
         let proxy = proxy::start(&config).await.expect("a proxy starts");
-        let body = legacy::write(&(0..600).map(|n| counter(&format!("c{n}"))).collect::<Vec<_>>());
+        let body = legacy::write((0..600).map(|n| counter(&format!("c{n}"))).collect::<Vec<_>>());
         let (status, answer) = post(proxy.http, Some("deflate"), &deflated(&body)).await;
         assert_eq!((status, answer.as_str()), (202, "600 of 600 entries taken\n"));
         let ledger = proxy.stop().await;

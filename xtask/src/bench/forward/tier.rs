@@ -56,7 +56,7 @@ impl Tier {
         let mut command = Command::new(&programs.ours);
         command.args(["proxy", "-f", &write_configuration("proxy", &text)?]).env("VENEUR_LOG", "warn");
         let place = Place { cgroup: Some(cgroup), ..Place::default() };
-        Ok(Self { process: Receiver::spawn(&command, place, 0, Some((http, "/healthcheck")), None)?, grpc })
+        Ok(Self { process: Receiver::spawn(&command, place, 0, Some((http, "/healthcheck")), None)?, grpc, http })
     }
 
     /// A global that flushes at boundaries of `interval` seconds, to nowhere.
