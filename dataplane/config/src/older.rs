@@ -25,11 +25,13 @@ pub enum Older {
     List(&'static str),
     /// An address, added to a list behind a scheme.
     Address(&'static str, &'static str),
-    /// The same in a section.
+    /// The same, where the list has none yet: another address of those that it has.
+    OtherAddress(&'static str, &'static str),
+    /// A key of a section.
     Nested(&'static str, &'static str),
 }
 
-use Older::{Address, List, MakesDatadog, MakesDebug, Nested, OfDatadog};
+use Older::{Address, List, MakesDatadog, MakesDebug, Nested, OfDatadog, OtherAddress};
 
 /// In the order in which they are read: what makes a sink before what configures it, newer before older.
 pub(crate) const SERVER: &[(&str, Older)] = &[
@@ -49,7 +51,8 @@ pub(crate) const SERVER: &[(&str, Older)] = &[
 
 pub(crate) const PROXY: &[(&str, Older)] = &[
     ("grpc_forward_address", Address("forward_addresses", "")),
-    ("forward_address", Address("forward_addresses", "http://")),
+    // Both lead to the same globals as a rule, and as two members each would own half of the series.
+    ("forward_address", OtherAddress("forward_addresses", "http://")),
     ("enable_profiling", Nested("http", "enable_profiling")),
 ];
 
@@ -136,8 +139,11 @@ fn write(value: Value, meaning: Older, tree: &mut Map<String, Value>, wins: Wins
             }
             Ok((key.to_owned(), key.to_owned()))
         }
-        Address(key, scheme) => {
+        Address(key, scheme) | OtherAddress(key, scheme) => {
             let target = list(tree, key).ok_or_else(|| format!("{key} is not a list"))?;
+            if matches!(meaning, OtherAddress(..)) && !target.is_empty() {
+                return Err(format!("{key} has members, and to them everything goes"));
+            }
             let address = value.as_str().ok_or("it is not a text")?;
             let address = if address.starts_with(scheme) { address.to_owned() } else { format!("{scheme}{address}") };
             let path = format!("{key}[{}]", target.len());

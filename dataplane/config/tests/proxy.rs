@@ -132,6 +132,15 @@ fn the_old_address_of_members_means_that_they_are_posted_to() {
 }
 
 #[test]
+fn the_two_old_addresses_of_a_global_make_one_member() {
+    let text =
+        "{grpc_address: '0.0.0.0:8128', forward_address: 'http://global:8127', grpc_forward_address: 'global:8128'}";
+    let proxy = parse::<Proxy>("p", text).expect("read").config;
+    assert_eq!(proxy.forward_addresses, ["global:8128"]);
+    assert!(told(text).contains(&("forward_address".to_owned(), Weight::Warning)), "{:?}", told(text));
+}
+
+#[test]
 fn a_wrong_value_is_named_with_what_is_allowed() {
     let cases = [
         ("{}", "grpc_address: is empty: a proxy imports somewhere"),
