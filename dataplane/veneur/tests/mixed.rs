@@ -27,8 +27,9 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use tier::Whose;
 use way::{Dialect, Way};
 
-/// Ways that are tried at the same time: each is five processes that mostly wait for the clock.
-const AT_ONCE: usize = 12;
+/// Ways that are tried at the same time: each is five processes that mostly wait for the clock, and all are sent to at its
+/// same beats.
+const AT_ONCE: usize = 8;
 
 /// Every position, and every dialect that both ends of a hop speak. What the original's proxy takes in A it gives out in
 /// A; the rest it gives out in B.

@@ -8,7 +8,7 @@ use veneur_intake::Received;
 pub(crate) const MARKER: &str = "mixed.marker";
 
 /// Series of each kind.
-const SERIES: usize = 3;
+const SERIES: usize = 2;
 
 /// Digests of global scope that each local sends: timers and histograms.
 pub(crate) const DEEP: u64 = 2 * SERIES as u64;
@@ -20,7 +20,7 @@ pub(crate) const PARTIALS: u64 = 6 * SERIES as u64 + 2;
 pub(crate) const POINTS: u64 = 2 * 3 * SERIES as u64 + 1;
 
 /// Values of each timer: 1, 2, … of which each local gets every other one.
-const VALUES: usize = 300;
+const VALUES: usize = 200;
 
 /// Members of the large set: each local has 600, 200 are with both.
 const MEMBERS: usize = 1_000;
@@ -42,7 +42,7 @@ pub(crate) fn lines(local: usize) -> Vec<String> {
         }
         lines.push(format!("mixed.level.{series}:{series}.5|g|#veneurglobalonly,b:2,a:1"));
         for value in (1..=VALUES).filter(|value| value % 2 == local) {
-            // 7 and 300 have no common divisor: a permutation.
+            // 7 and 200 have no common divisor: a permutation.
             let value = value * 7 % VALUES + 1;
             for (name, kind, global) in DIGESTS {
                 let scope = if global { "veneurglobalonly," } else { "" };

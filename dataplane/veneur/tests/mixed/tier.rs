@@ -95,11 +95,9 @@ impl Instance {
     /// A proxy; `own` says to whom it forwards, or what it asks of `consul`.
     pub(crate) fn proxy(whose: Whose, folder: &Path, name: &str, own: &str, consul: Option<&Consul>) -> Self {
         let (http, grpc) = (free(), free());
+        // Its own metrics are points, which a member of the original's cannot carry. No key of the original's.
         let text = format!(
-            "http_address: \"{http}\"
-grpc_address: \"{grpc}\"
-forward_timeout: 10s
-{own}"
+            "http_address: \"{http}\"\ngrpc_address: \"{grpc}\"\nforward_timeout: 10s\nself_metrics: false\n{own}"
         );
         let mut program = match whose {
             Whose::Ours => Program::ours("proxy"),

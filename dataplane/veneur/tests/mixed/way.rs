@@ -182,13 +182,13 @@ pub(crate) fn send(local: &Instance, lines: &[String]) {
     }
 }
 
-/// Waits for the first half of an interval, but not for its very beginning.
+/// Waits for the first quarter of an interval, but not for its very beginning.
 pub(crate) async fn within_an_interval() {
     let into = || {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
         now.as_millis() % (u128::from(INTERVAL) * 1_000)
     };
-    while !(100..u128::from(INTERVAL) * 500).contains(&into()) {
+    while !(100..u128::from(INTERVAL) * 250).contains(&into()) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
