@@ -10,7 +10,7 @@
 //! not written: a counter or gauge arrives as global, a set as mixed.
 //!
 //! Laws: an entry is refused alone, with a reason; a body is refused before any of its entries is given out; reading is
-//! linear, and holds one entry at a time besides the body.
+//! linear, and holds some thousand entries besides the body.
 //!
 //! Not here: compression, HTTP.
 
@@ -64,8 +64,7 @@ impl Refused {
 /// # Errors
 /// The body as a whole cannot be used, and nothing was given out.
 pub fn read(body: &[u8], mut each: impl FnMut(Result<Metric, Refused>)) -> Result<(), BadBody> {
-    entry::check(body)?;
-    entry::each(body, |entry| each(entry.and_then(value::metric)))
+    entry::checked(body, |entry| each(entry.and_then(value::metric)))
 }
 
 /// The body of these metrics; those that it cannot carry are left out.

@@ -48,22 +48,41 @@ impl Entry<'_> {
     }
 }
 
-/// Whether a body is an array with at least one entry that says something.
-pub(super) fn check(body: &[u8]) -> Result<(), BadBody> {
-    let (mut entries, mut said) = (0_u64, false);
+/// Entries that are kept while a body is checked; of a longer one, the rest is read once more. Two bytes of a body could
+/// make each.
+const KEPT: usize = 4_096;
+
+/// Gives out the entries of a body, after it was found to be an array with at least one entry that says something.
+pub(super) fn checked<'a>(body: &'a [u8], mut give: impl FnMut(Result<Entry<'a>, Refused>)) -> Result<(), BadBody> {
+    let (mut kept, mut entries, mut said) = (Vec::new(), 0_usize, false);
     each(body, |entry| {
         entries += 1;
-        said |= entry.is_ok_and(|entry| !entry.is_nothing());
+        said |= entry.as_ref().is_ok_and(|entry| !entry.is_nothing());
+        if kept.len() < KEPT {
+            kept.push(entry);
+        }
     })?;
-    match (entries, said) {
-        (0, _) => Err(BadBody::Empty),
-        (_, false) => Err(BadBody::Nothing),
-        (_, true) => Ok(()),
+    if entries == 0 {
+        return Err(BadBody::Empty);
     }
+    if !said {
+        return Err(BadBody::Nothing);
+    }
+    kept.into_iter().for_each(&mut give);
+    if entries > KEPT {
+        let mut index = 0;
+        each(body, |entry| {
+            index += 1;
+            if index > KEPT {
+                give(entry);
+            }
+        })?;
+    }
+    Ok(())
 }
 
-/// Gives out the entries of a body.
-pub(super) fn each<'a>(body: &'a [u8], each: impl FnMut(Result<Entry<'a>, Refused>)) -> Result<(), BadBody> {
+/// Gives out the entries of a body as they are read.
+fn each<'a>(body: &'a [u8], each: impl FnMut(Result<Entry<'a>, Refused>)) -> Result<(), BadBody> {
     let mut json = serde_json::Deserializer::from_slice(body);
     Entries(each).deserialize(&mut json)?;
     json.end()?;

@@ -10,9 +10,6 @@ use super::super::{Kind, Programs, free_tcp_port, median, times};
 use super::{Part, tier::Tier};
 use crate::cluster::progress::Progress;
 
-/// Contexts that the bodies are of.
-const CONTEXTS: u32 = 20_000;
-
 /// Seconds of a global's interval.
 const INTERVAL: u32 = 10;
 
@@ -24,18 +21,68 @@ pub(super) struct Scenario {
     dialect: &'static str,
     /// Partials a second: what the original takes without being short of time.
     rate: u64,
+    /// Contexts that the bodies are of. A global merges each five times in an interval, whatever the rate.
+    contexts: u32,
     /// How many times what the original does in the same time.
     bar: Option<f64>,
 }
 
 /// All of them.
 pub(super) const SCENARIOS: [Scenario; 6] = [
-    Scenario { part: Part::RoutedB, title: "routed B", routes: true, dialect: "b", rate: 20_000, bar: Some(5.0) },
-    Scenario { part: Part::RoutedA, title: "routed A", routes: true, dialect: "a", rate: 4_000, bar: Some(3.0) },
-    Scenario { part: Part::RoutedC, title: "routed C", routes: true, dialect: "c", rate: 20_000, bar: None },
-    Scenario { part: Part::MergedB, title: "merged B", routes: false, dialect: "b", rate: 10_000, bar: Some(4.0) },
-    Scenario { part: Part::MergedA, title: "merged A", routes: false, dialect: "a", rate: 3_000, bar: Some(10.0) },
-    Scenario { part: Part::MergedC, title: "merged C", routes: false, dialect: "c", rate: 10_000, bar: None },
+    Scenario {
+        part: Part::RoutedB,
+        title: "routed B",
+        routes: true,
+        dialect: "b",
+        rate: 20_000,
+        contexts: 20_000,
+        bar: Some(5.0),
+    },
+    Scenario {
+        part: Part::RoutedA,
+        title: "routed A",
+        routes: true,
+        dialect: "a",
+        rate: 4_000,
+        contexts: 20_000,
+        bar: Some(3.0),
+    },
+    Scenario {
+        part: Part::RoutedC,
+        title: "routed C",
+        routes: true,
+        dialect: "c",
+        rate: 20_000,
+        contexts: 20_000,
+        bar: None,
+    },
+    Scenario {
+        part: Part::MergedB,
+        title: "merged B",
+        routes: false,
+        dialect: "b",
+        rate: 10_000,
+        contexts: 20_000,
+        bar: Some(4.0),
+    },
+    Scenario {
+        part: Part::MergedA,
+        title: "merged A",
+        routes: false,
+        dialect: "a",
+        rate: 3_000,
+        contexts: 6_000,
+        bar: Some(10.0),
+    },
+    Scenario {
+        part: Part::MergedC,
+        title: "merged C",
+        routes: false,
+        dialect: "c",
+        rate: 10_000,
+        contexts: 20_000,
+        bar: None,
+    },
 ];
 
 const SIDES: [(Kind, &str); 2] = [(Kind::Ours, "ours"), (Kind::Original, "original")];
@@ -79,8 +126,8 @@ pub(super) fn run(
     });
     let [ours, original] = medians;
     println!(
-        "\n{}: bodies of 500 partials of {:.0} bytes, {CONTEXTS} contexts, {seconds:.0} s; median of {rounds}",
-        scenario.title, ours.bytes_per_partial,
+        "\n{}: bodies of 500 partials of {:.0} bytes, {} contexts, {seconds:.0} s; median of {rounds}",
+        scenario.title, ours.bytes_per_partial, scenario.contexts,
     );
     println!("| | partials/CPU-second | µs/partial | × the original | peak memory | partials/s |");
     println!("|---|---|---|---|---|---|");
@@ -104,7 +151,7 @@ fn measure(kind: Kind, scenario: &Scenario, programs: &Programs, seconds: f64) -
     let partials = Partials {
         dialect: scenario.dialect,
         what: "mix",
-        contexts: CONTEXTS,
+        contexts: scenario.contexts,
         rate: scenario.rate,
         seconds,
         once: false,
