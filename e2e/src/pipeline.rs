@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use veneur_intake::Received;
 
-use crate::{Namespace, eventually, get, kubectl, raw};
+use crate::{Namespace, apply, eventually, get, kubectl, manifest, raw};
 
 /// A pipeline is up well within this on a busy machine: image start, one boundary for the proxies, settling.
 const UP: Duration = Duration::from_mins(2);
@@ -75,6 +75,20 @@ spec:
 /// A running pipeline.
 #[derive(Debug)]
 pub struct Fleet<'a>(pub &'a Namespace);
+
+impl<'a> Fleet<'a> {
+    /// A pipeline that is ready in `metrics`, and three pods of the sample application in `shop` that send to it.
+    pub fn with_sample(metrics: &'a Namespace, shop: &Namespace) -> Self {
+        apply(&intake(metrics));
+        apply(&secret(metrics));
+        apply(&pipeline(metrics));
+        let fleet = Self(metrics);
+        fleet.ready();
+        apply(&manifest(shop, &format!("{}/fleet", metrics.0)));
+        kubectl(&["-n", &shop.0, "rollout", "status", "deployment/sample", "--timeout=90s"]).expect("the pods start");
+        fleet
+    }
+}
 
 impl Fleet<'_> {
     /// Waits until the pipeline says that it is ready.

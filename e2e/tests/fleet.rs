@@ -6,9 +6,7 @@ use std::{
 };
 
 use serde_json::Value;
-use veneur_e2e::{
-    Batch, Fleet, Namespace, apply, batches, eventually, intake, kubectl, manifest, pipeline, raw, secret,
-};
+use veneur_e2e::{Batch, Fleet, Namespace, batches, eventually, kubectl, raw};
 use veneur_intake::Received;
 
 /// Batches of which every pod has emitted one: two intervals after the last pod is ready, and a busy machine's slack.
@@ -25,13 +23,7 @@ const SHELVES: usize = 16;
 fn three_pods_get_one_true_percentile_and_every_ledger_closes() {
     let metrics = Namespace::new("fleet");
     let shop = Namespace::new("shop");
-    apply(&intake(&metrics));
-    apply(&secret(&metrics));
-    apply(&pipeline(&metrics));
-    let fleet = Fleet(&metrics);
-    fleet.ready();
-    apply(&manifest(&shop, &format!("{}/fleet", metrics.0)));
-    kubectl(&["-n", &shop.0, "rollout", "status", "deployment/sample", "--timeout=90s"]).expect("the pods start");
+    let fleet = Fleet::with_sample(&metrics, &shop);
 
     let (boundary, pods) = eventually("two intervals have batches of all three pods", EMITTED, || {
         let whole: Vec<_> = batches(&shop).into_iter().filter(|(_, pods)| pods.len() == 3).collect();

@@ -3,9 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
-use veneur_e2e::{
-    Batch, Fleet, Namespace, apply, batches, eventually, intake, kubectl, manifest, pipeline, raw, secret,
-};
+use veneur_e2e::{Batch, Fleet, Namespace, batches, eventually, kubectl, raw};
 use veneur_intake::Received;
 
 /// A batch of every pod comes every ten seconds; and a busy machine's slack.
@@ -21,13 +19,7 @@ const QUIET: usize = 2;
 fn scaling_deleting_and_restarting_loses_nothing() {
     let metrics = Namespace::new("rolling");
     let shop = Namespace::new("rolling-shop");
-    apply(&intake(&metrics));
-    apply(&secret(&metrics));
-    apply(&pipeline(&metrics));
-    let fleet = Fleet(&metrics);
-    fleet.ready();
-    apply(&manifest(&shop, &format!("{}/fleet", metrics.0)));
-    kubectl(&["-n", &shop.0, "rollout", "status", "deployment/sample", "--timeout=90s"]).expect("the pods start");
+    let fleet = Fleet::with_sample(&metrics, &shop);
     let first = eventually("an interval has batches of all three pods", EMITTED, || {
         let whole = whole(&shop);
         whole.into_keys().nth(1).ok_or_else(|| "not yet".to_owned())
