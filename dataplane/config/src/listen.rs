@@ -100,8 +100,17 @@ pub(crate) fn is_host_port(text: &str) -> bool {
     host_fits && port.parse::<u16>().is_ok()
 }
 
+/// What is wrong with an `http_address`; an empty one means that there is no admin port.
+pub(crate) fn bind_problem(address: &str) -> Option<String> {
+    (!address.is_empty() && !is_bind(address)).then(|| {
+        format!(
+            "{address:?} must look like 0.0.0.0:8127, or name a Unix socket as /run/veneur.sock, or an inherited one as fd@3"
+        )
+    })
+}
+
 /// The forms in which the original's `http_address` is bound.
-pub(crate) fn is_bind(address: &str) -> bool {
+fn is_bind(address: &str) -> bool {
     match address.split_once('@') {
         Some(("fd", descriptor)) => descriptor.parse::<u32>().is_ok(),
         Some(_) => false,

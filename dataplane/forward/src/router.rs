@@ -164,8 +164,7 @@ impl Router {
             ledger.held += good;
             ledger.drop_new("incomplete", count - good);
         });
-        let unrouted = self.route(&mut routes, &facts, addressed, Instant::now());
-        self.account.record(|ledger| ledger.drop_held("no_member", unrouted));
+        self.route(&mut routes, &facts, addressed, Instant::now());
     }
 
     /// Ready one boundary after the first members: from then on every proxy routes a stamp alike.
@@ -252,18 +251,17 @@ impl Router {
                 .collect();
             debug_assert_eq!(addressed.len() as u64, count, "what waits was valid when it came");
             self.account.record(|ledger| ledger.rehomed += count);
-            let unrouted = self.route(routes, &facts, addressed, since);
-            self.account.record(|ledger| ledger.drop_held("no_member", unrouted));
+            self.route(routes, &facts, addressed, since);
         }
     }
 
-    /// Hands metrics that are on the ledger as held to the lanes of their owners, and says how many have none.
-    fn route(&self, routes: &mut Routes, facts: &Facts, addressed: Vec<Addressed>, since: Instant) -> u64 {
+    /// Hands metrics that are on the ledger as held to the lanes of their owners; those that have none are lost.
+    fn route(&self, routes: &mut Routes, facts: &Facts, addressed: Vec<Addressed>, since: Instant) {
+        let Routes { timeline, absent, lanes, tasks, .. } = routes;
         let mut unrouted = 0;
         let mut groups: HashMap<Group<'_>, Vec<Encoded>> = HashMap::new();
-        let rings = routes.timeline.clone();
         for Addressed { metric, key, stamp } in addressed {
-            let Some(ring) = rings.at(stamp.boundary_ms) else {
+            let Some(ring) = timeline.at(stamp.boundary_ms) else {
                 unrouted += 1;
                 continue;
             };
@@ -272,10 +270,9 @@ impl Router {
                 unrouted += 1;
                 continue;
             };
-            let second = routes
-                .absent
+            let second = absent
                 .contains(owner)
-                .then(|| ring.owner_among(key, |member| stays(member) && routes.absent.admits(member, stamp)))
+                .then(|| ring.owner_among(key, |member| stays(member) && absent.admits(member, stamp)))
                 .flatten()
                 .filter(|second| *second != owner);
             let place = second.unwrap_or(owner);
@@ -288,22 +285,17 @@ impl Router {
                 let own = if finished { facts.clone() } else { self.next_facts() };
                 Facts { failover, leaver: String::new(), ..own }
             });
-            let lane = self.lane(routes, member.clone());
+            let lane = lanes.entry(member.clone()).or_insert_with_key(|member| self.start_lane(member, tasks));
             batches.into_iter().for_each(|batch| lane.offer_waiting(batch, since));
         }
-        unrouted
+        self.account.record(|ledger| ledger.drop_held("no_member", unrouted));
     }
 
-    fn lane(&self, routes: &mut Routes, member: Member) -> Lane {
-        let Routes { lanes, tasks, .. } = routes;
-        let lane = lanes.entry(member).or_insert_with_key(|member| {
-            let target = Target { address: member.address.clone(), manner: Arc::clone(&self.manner) };
-            let noticed = Arc::clone(&self.noticed);
-            let lane = Lane::noticed_by(target, self.limits, Arc::clone(&self.account), noticed);
-            tasks.spawn(lane.clone().run());
-            lane
-        });
-        lane.clone()
+    fn start_lane(&self, member: &Member, tasks: &mut JoinSet<()>) -> Lane {
+        let target = Target { address: member.address.clone(), manner: Arc::clone(&self.manner) };
+        let lane = Lane::noticed_by(target, self.limits, Arc::clone(&self.account), Arc::clone(&self.noticed));
+        tasks.spawn(lane.clone().run());
+        lane
     }
 
     /// Forgets rings that no stamp can need any more, closes the lanes of members in none of the rest, gives what still
@@ -376,8 +368,7 @@ impl Importer for Router {
             ledger.held += good;
             refused.iter().for_each(|(reason, count)| ledger.drop_new(reason, *count));
         });
-        let unrouted = self.route(&mut routes, facts, addressed, Instant::now());
-        self.account.record(|ledger| ledger.drop_held("no_member", unrouted));
+        self.route(&mut routes, facts, addressed, Instant::now());
         Ok(())
     }
 }

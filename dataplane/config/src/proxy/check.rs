@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     GrpcServer, Invalid, Note, Proxy, TagKind, Validate, Weight,
-    listen::{is_bind, is_host_port},
+    listen::{bind_problem, is_host_port},
 };
 
 impl Validate for Proxy {
@@ -67,11 +67,7 @@ impl Proxy {
                 format!("{:?} is grpc_address: plain text and TLS need a port each", self.grpc_address),
             );
         }
-        if !self.http_address.is_empty() && !is_bind(&self.http_address) {
-            let problem = format!(
-                "{:?} must look like 0.0.0.0:8127, or name a Unix socket as /run/veneur.sock, or an inherited one as fd@3",
-                self.http_address
-            );
+        if let Some(problem) = bind_problem(&self.http_address) {
             wrong("http_address", problem);
         }
         let GrpcServer { max_connections, max_streams, .. } = self.grpc_server;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     ForwardProtocol, Invalid, Listen, Note, SelfScope, Server, Validate, Weight,
-    listen::{is_bind, is_host_port},
+    listen::{bind_problem, is_host_port},
     sink,
 };
 
@@ -156,11 +156,7 @@ impl Server {
         if !self.grpc_address.is_empty() && !is_host_port(&self.grpc_address) {
             wrong("grpc_address", format!("{:?} must look like 0.0.0.0:8128", self.grpc_address));
         }
-        if !self.http_address.is_empty() && !is_bind(&self.http_address) {
-            let problem = format!(
-                "{:?} must look like 0.0.0.0:8127, or name a Unix socket as /run/veneur.sock, or an inherited one as fd@3",
-                self.http_address
-            );
+        if let Some(problem) = bind_problem(&self.http_address) {
             wrong("http_address", problem);
         }
         let http = self.forward_address.strip_prefix("http://");

@@ -44,16 +44,14 @@ impl<'a> Delivering<'a> {
         loop {
             let queue = self.queue;
             // A peer that was lost is looked for, whether or not something waits for it.
-            if queue.health() != Health::Reached && !self.client.is_connected() {
-                self.connect().await;
-                if !self.client.is_connected() {
-                    queue.expire();
-                    if queue.is_over() {
-                        return;
-                    }
-                    self.pause().await;
-                    continue;
+            let lost = queue.health() != Health::Reached && !self.client.is_connected();
+            if lost && !self.connect().await {
+                queue.expire();
+                if queue.is_over() {
+                    return;
                 }
+                self.pause().await;
+                continue;
             }
             let next = tokio::select! {
                 next = queue.next() => next,
