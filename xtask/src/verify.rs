@@ -121,7 +121,9 @@ fn mixed(progress: &Progress) -> Result<()> {
     progress.step("fleets mixed with Veneur 14.2.0", |_| {
         let mut tests = Command::new(env!("CARGO"));
         tests.args(["test", "--quiet", "--package", "veneur", "--test", "mixed", "--locked", "--", "--ignored"]);
-        succeed(tests.arg("--nocapture").env("ORIGINAL_VENEUR", veneur).env("ORIGINAL_VENEUR_PROXY", proxy))
+        // One after another: what the original publishes depends on each instance getting its share of the processor.
+        tests.args(["--nocapture", "--test-threads=1"]);
+        succeed(tests.env("ORIGINAL_VENEUR", veneur).env("ORIGINAL_VENEUR_PROXY", proxy))
     })
 }
 

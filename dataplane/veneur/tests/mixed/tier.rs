@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Seconds. Long enough that what is sent within a part of one arrives within it, on a busy machine too.
-pub(crate) const INTERVAL: u64 = 2;
+pub(crate) const INTERVAL: u64 = 3;
 
 /// Who made an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
+use tokio::sync::Barrier;
 
 use crate::{
     expected::{self, MARKER},
@@ -58,9 +59,10 @@ struct Running {
 }
 
 impl Way {
-    /// Sends known samples and says what is wrong with what is published.
-    pub(crate) async fn run(self) -> Vec<String> {
+    /// Sends known samples, once `all` have started, and says what is wrong with what is published.
+    pub(crate) async fn run(self, all: &Barrier) -> Vec<String> {
         let mut running = self.start().await;
+        all.wait().await;
         within_an_interval().await;
         for (index, local) in running.locals.iter().enumerate() {
             send(local, &expected::lines(index));
