@@ -3,7 +3,7 @@
 use tonic::metadata::MetadataMap;
 use veneur_wire::metricpb::Metric;
 
-use crate::Encoded;
+use crate::packed::{Packed, Packing};
 
 /// Header by which a peer says that it understands our extensions, in requests and answers.
 pub const EXTENSIONS: &str = "veneur-ext";
@@ -16,20 +16,13 @@ const SEQUENCE: &str = "veneur-sequence";
 const FAILOVER: &str = "veneur-failover";
 const LEAVER: &str = "veneur-leaver";
 
-/// Most metrics in one batch; at some hundred bytes for a typical partial, well below a connection's window.
-const MOST_METRICS: usize = 4_096;
-
-/// Most bytes in one batch, unless a single metric is larger.
-const MOST_BYTES: usize = 1024 * 1024;
-
 /// Metrics that are sent, answered and accounted for together.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// Who made it.
     pub facts: Facts,
     /// What it carries.
-    pub(crate) metrics: Vec<Encoded>,
-    bytes: usize,
+    pub(crate) metrics: Packed,
 }
 
 /// Facts about a batch, carried as request metadata.
@@ -48,31 +41,14 @@ pub struct Facts {
 impl Batch {
     /// Splits metrics into batches of bounded size, numbered by `facts`.
     pub fn split(metrics: impl IntoIterator<Item = Metric>, facts: impl FnMut() -> Facts) -> Vec<Self> {
-        Self::split_encoded(metrics.into_iter().map(|metric| Encoded::from(&metric)), facts)
+        let mut packing = Packing::default();
+        metrics.into_iter().for_each(|metric| packing.encode(&metric));
+        Self::of(packing, facts)
     }
 
-    /// The same for metrics that are encoded already.
-    pub(crate) fn split_encoded(
-        metrics: impl IntoIterator<Item = Encoded>,
-        mut facts: impl FnMut() -> Facts,
-    ) -> Vec<Self> {
-        let mut batches: Vec<Self> = Vec::new();
-        let mut encoded = 0;
-        for metric in metrics {
-            let (size, bytes) = (metric.len(), metric.in_memory());
-            encoded += size;
-            match batches.last_mut() {
-                Some(last) if last.metrics.len() < MOST_METRICS && encoded <= MOST_BYTES => {
-                    last.metrics.push(metric);
-                    last.bytes += bytes;
-                }
-                _ => {
-                    batches.push(Self { facts: facts(), metrics: vec![metric], bytes });
-                    encoded = size;
-                }
-            }
-        }
-        batches
+    /// The same for metrics that are packed already.
+    pub(crate) fn of(packing: Packing, mut facts: impl FnMut() -> Facts) -> Vec<Self> {
+        packing.finish().into_iter().map(|metrics| Self { facts: facts(), metrics }).collect()
     }
 
     /// Metrics in it, as the ledgers count them.
@@ -82,25 +58,18 @@ impl Batch {
 
     /// Whether it carries nothing.
     pub fn is_empty(&self) -> bool {
-        self.metrics.is_empty()
+        self.metrics.len() == 0
     }
 
     /// What its metrics take in memory, which is little more than what they take on the wire.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.metrics.bytes()
     }
 
     /// Takes out the metrics that a peer of the original could not read or would misread, and says how many: finished
     /// points, and what has no value of the original's kinds, as sketches of relative error.
     pub(crate) fn keep_what_the_original_reads(&mut self) -> u64 {
-        self.keep(|metric| !metric.finished && metric.has_value)
-    }
-
-    /// Takes out the metrics that do not fit, and says how many.
-    pub(crate) fn keep(&mut self, fits: impl Fn(&Encoded) -> bool) -> u64 {
-        let before = self.len();
-        self.metrics.retain(fits);
-        before - self.len()
+        self.metrics.keep(|head, _| !head.finished && head.has_value)
     }
 }
 
@@ -148,7 +117,7 @@ mod tests {
         let check = Metric { name, check: Some(Box::default()), pass_through: true, ..Metric::default() };
         let mut batch = Batch::split([event, partial.clone(), check], Facts::default).remove(0);
         assert_eq!(batch.keep_what_the_original_reads(), 2);
-        assert_eq!(batch.metrics, [Encoded::from(&partial)]);
+        assert_eq!(batch.metrics.metrics().collect::<Vec<_>>(), [partial]);
     }
 
     #[test]
@@ -170,6 +139,6 @@ mod tests {
         });
         let [mut batch] = Batch::split(metrics, Facts::default).try_into().expect("one batch");
         assert_eq!(batch.keep_what_the_original_reads(), 1);
-        assert!(batch.metrics.iter().all(|metric| metric.metric().value.is_some()) && batch.len() == 1);
+        assert!(batch.metrics.metrics().all(|metric| metric.value.is_some()) && batch.len() == 1);
     }
 }

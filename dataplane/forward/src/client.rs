@@ -2,18 +2,21 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use http::uri::PathAndQuery;
-use tonic::{Code, Request, Status, client::Grpc, metadata::MetadataMap, transport::Channel};
+use http_body_util::Full;
+use tonic::{Code, Request, Status, body::Body, client::Grpc, metadata::MetadataMap, transport::Channel};
+use tower::ServiceExt as _;
 use veneur_metric::{Condition, Turn};
 
 use crate::{
-    Encoded,
     batch::{Batch, EXTENSIONS, Facts, INSTANCE, UNREAD},
     codec::{Codec, List, Message},
     connect::{Failure, Target, dial},
     dialect::Dialect,
     forwardrpc::forward_client::ForwardClient,
     legacy::Poster,
+    packed::Packed,
     watched::{End, Watch},
 };
 
@@ -130,7 +133,7 @@ impl Client {
         let mut unsendable = if connection.extended { 0 } else { batch.keep_what_the_original_reads() };
         if self.dialect == Dialect::Unary {
             // A batch is far smaller, unless it is a single metric.
-            unsendable += batch.keep(|metric| metric.len() < LARGEST_LIST);
+            unsendable += batch.metrics.keep(|_, message| message.len() < LARGEST_LIST);
         }
         let within = self.target.manner.answer_timeout;
         let outcome = if batch.is_empty() {
@@ -172,27 +175,24 @@ async fn deliver(connection: &mut Connection, dialect: Dialect, batch: Batch, wi
 }
 
 /// One call of the dialect's, and the header of its answer.
-async fn call(channel: &Channel, dialect: Dialect, metrics: &[Encoded], facts: &Facts) -> Result<MetadataMap, Status> {
-    let metrics: Vec<Message> = metrics.iter().map(|metric| Message(metric.bytes().clone())).collect();
+async fn call(channel: &Channel, dialect: Dialect, metrics: &Packed, facts: &Facts) -> Result<MetadataMap, Status> {
     if dialect == Dialect::Unary {
-        let mut request = Request::new(List(metrics));
+        let mut request = Request::new(List::of(metrics));
         facts.write(request.metadata_mut());
         let answer = ForwardClient::new(channel.clone()).send_metrics(request).await?;
         return Ok(answer.into_parts().0);
     }
-    let mut request = Request::new(tokio_stream::iter(metrics));
-    facts.write(request.metadata_mut());
-    stream(channel, request).await
+    stream(channel, metrics.frames(), facts).await
 }
 
-/// What the generated client does, except that an answer may be a status alone: the original's global of 14.2.0 ends a
-/// stream that it has merged with OK and no message.
-async fn stream(
-    channel: &Channel,
-    request: Request<impl tokio_stream::Stream<Item = Message> + Send + 'static>,
-) -> Result<MetadataMap, Status> {
-    let mut client = Grpc::new(channel.clone());
+/// What the generated client does, except that the messages are framed already, and that an answer may be a status alone:
+/// the original's global of 14.2.0 ends a stream that it has merged with OK and no message.
+async fn stream(channel: &Channel, frames: Bytes, facts: &Facts) -> Result<MetadataMap, Status> {
+    let framed = move |request: http::Request<Body>| request.map(|_| Body::new(Full::new(frames.clone())));
+    let mut client = Grpc::new(channel.clone().map_request(framed));
     client.ready().await.map_err(|error| Status::unknown(format!("not ready: {error}")))?;
+    let mut request = Request::new(tokio_stream::empty::<Message>());
+    facts.write(request.metadata_mut());
     let codec = Codec::<Message, ()>::default();
     let answer = client.streaming(request, PathAndQuery::from_static(STREAM), codec).await?;
     let (header, mut body, _) = answer.into_parts();
@@ -214,7 +214,7 @@ async fn stream(
 async fn connect(target: &Target, dialect: Dialect) -> Result<(Connection, Option<String>), Failure> {
     let (channel, watch) = dial(target).await?;
     let within = target.manner.connect_timeout;
-    let answer = tokio::time::timeout(within, call(&channel, dialect, &[], &Facts::default()))
+    let answer = tokio::time::timeout(within, call(&channel, dialect, &Packed::default(), &Facts::default()))
         .await
         .map_err(|_| Failure::silent(within))?
         .map_err(|status| Failure::refused(describe(&status)))?;

@@ -7,7 +7,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::Bytes;
 use futures::StreamExt as _;
 use prost::Message as _;
 use tokio::{net::TcpListener, sync::mpsc};
@@ -37,8 +36,8 @@ pub trait Importer: Send + Sync + 'static {
     fn import(&self, facts: &Facts, metrics: Vec<Metric>) -> Result<(), Stopping>;
 
     /// The same for metrics that nobody has read yet. Bytes that are no metric count as one without a name.
-    fn import_messages(&self, facts: &Facts, messages: Vec<Bytes>) -> Result<(), Stopping> {
-        let metrics = messages.into_iter().map(|message| Metric::decode(message).unwrap_or_default());
+    fn import_messages(&self, facts: &Facts, messages: &mut dyn Iterator<Item = &[u8]>) -> Result<(), Stopping> {
+        let metrics = messages.map(|message| Metric::decode(message).unwrap_or_default());
         self.import(facts, metrics.collect())
     }
 }
@@ -132,8 +131,8 @@ struct Service {
 impl Forward for Service {
     async fn send_metrics(&self, request: Request<List>) -> Result<Response<()>, Status> {
         let facts = Facts::read(request.metadata());
-        let messages = request.into_inner().0.into_iter().map(|Message(message)| message).collect();
-        self.importer.import_messages(&facts, messages).map_err(|stopping| unread(stopping.into()))?;
+        let list = request.into_inner();
+        self.importer.import_messages(&facts, &mut list.metrics()).map_err(|stopping| unread(stopping.into()))?;
         Ok(self.answer())
     }
 
@@ -145,8 +144,9 @@ impl Forward for Service {
         while let Some(chunk) = chunks.next().await {
             let mut broken = None;
             let messages = chunk.into_iter().map_while(|read| read.map_err(|status| broken = Some(status)).ok());
-            let messages = messages.map(|Message(message)| message).collect();
-            if let Err(stopping) = self.importer.import_messages(&facts, messages) {
+            let messages: Vec<Message> = messages.collect();
+            let mut messages = messages.iter().map(|Message(message)| message.as_ref());
+            if let Err(stopping) = self.importer.import_messages(&facts, &mut messages) {
                 let status = Status::from(stopping);
                 return Err(if first { unread(status) } else { status });
             }

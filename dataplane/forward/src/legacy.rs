@@ -17,11 +17,11 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use prost::Message as _;
 use tokio::net::TcpStream;
-use veneur_wire::legacy;
+use veneur_wire::{legacy, metricpb::Metric};
 
 use crate::{
-    Encoded,
     batch::Batch,
     client::{Outcome, Sent, chain},
     connect::{Failure, Manner},
@@ -79,7 +79,7 @@ impl Poster {
 
     /// Posts what of a batch a body can carry, and waits for the answer.
     pub(crate) async fn send(&mut self, mut batch: Batch) -> Sent {
-        let unsendable = batch.keep(|metric| legacy::carries(&metric.metric()));
+        let unsendable = batch.metrics.keep(|_, message| carries(message));
         let outcome = if batch.is_empty() { Outcome::Acknowledged(0) } else { self.post(batch).await };
         self.reached &= matches!(outcome, Outcome::Acknowledged(_));
         Sent { unsendable, outcome }
@@ -89,7 +89,7 @@ impl Poster {
         let request = Request::post(&self.url)
             .header(CONTENT_TYPE, "application/json")
             .header(CONTENT_ENCODING, "deflate")
-            .body(Full::new(deflated(&legacy::write(batch.metrics.iter().map(Encoded::metric)))));
+            .body(Full::new(deflated(&legacy::write(batch.metrics.metrics()))));
         let request = match request {
             Ok(request) => request,
             Err(error) => return Outcome::NotSent(batch, self.no_address(&error)),
@@ -115,6 +115,10 @@ impl Poster {
         let text = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned());
         Ok((status, text.unwrap_or_default()))
     }
+}
+
+fn carries(message: &Bytes) -> bool {
+    Metric::decode(message.clone()).is_ok_and(|metric| legacy::carries(&metric))
 }
 
 /// What the original calls deflate: zlib's format.

@@ -21,10 +21,10 @@ mod codec;
 pub mod connect;
 pub mod dialect;
 pub mod discovery;
-mod encoded;
 pub mod import;
 pub mod lane;
 mod legacy;
+mod packed;
 pub mod router;
 pub mod tls;
 mod unflushed;
@@ -42,4 +42,3 @@ mod forwardrpc;
 
 pub use account::{Account, Ledger};
 pub use batch::{Batch, Facts};
-pub use encoded::Encoded;

@@ -9,6 +9,7 @@ mod view;
 
 use std::{
     collections::HashMap,
+    hash::{Hash, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -25,11 +26,12 @@ use veneur_ring::{Algorithm, Change, Hashing, Member, Timeline};
 use veneur_wire::metricpb::Metric;
 
 use crate::{
-    Account, Batch, Encoded, Facts,
+    Account, Batch, Facts,
     clock::{millis, now_ms},
     connect::{Manner, Target},
     import::{Importer, Stopping},
     lane::{Lane, Limits},
+    packed::{Arrived, Packing},
 };
 use absent::{Absent, Turn};
 use address::{Addressed, address};
@@ -147,12 +149,13 @@ impl Router {
     }
 
     /// Sends finished points of the proxy itself.
-    pub fn produce(&self, metrics: Vec<Metric>) {
+    pub fn produce(&self, metrics: &[Metric]) {
         let facts = self.next_facts();
-        let arrived = Stamp::under_way(now_ms(), self.interval);
+        let arrived = self.arrived();
         let count = metrics.len() as u64;
-        let addressed = |metric: Metric| address(&metric.encode_to_vec(), &facts, arrived, &self.hashing).ok();
-        let addressed: Vec<Addressed> = metrics.into_iter().filter_map(addressed).collect();
+        let messages: Vec<Vec<u8>> = metrics.iter().map(Metric::encode_to_vec).collect();
+        let addressed = |message| address(message, &facts, &arrived, &self.hashing).ok();
+        let addressed: Vec<Addressed<'_>> = messages.iter().filter_map(|message| addressed(message)).collect();
         let mut routes = self.routes();
         // What nobody could take is not made, rather than lost.
         if routes.draining || routes.timeline.latest().is_none() {
@@ -164,7 +167,7 @@ impl Router {
             ledger.held += good;
             ledger.drop_new("incomplete", count - good);
         });
-        self.route(&mut routes, &facts, addressed, Instant::now());
+        self.route(&mut routes, &facts, &arrived, addressed, Instant::now());
     }
 
     /// Ready one boundary after the first members: from then on every proxy routes a stamp alike.
@@ -240,27 +243,33 @@ impl Router {
     }
 
     fn rehome_batches(&self, routes: &mut Routes, waiting: Vec<(Batch, Instant)>) {
-        let arrived = Stamp::under_way(now_ms(), self.interval);
+        let arrived = self.arrived();
         for (batch, since) in waiting {
+            let count = batch.len();
+            let messages: Vec<Bytes> = batch.metrics.iter().map(|(_, message)| message).collect();
             let facts = Facts { failover: true, ..batch.facts };
-            let count = batch.metrics.len() as u64;
-            let addressed: Vec<Addressed> = batch
-                .metrics
-                .into_iter()
-                .filter_map(|metric| address(metric.bytes(), &facts, arrived, &self.hashing).ok())
-                .collect();
+            let addressed = |message| address(message, &facts, &arrived, &self.hashing).ok();
+            let addressed: Vec<Addressed<'_>> = messages.iter().filter_map(|message| addressed(message)).collect();
             debug_assert_eq!(addressed.len() as u64, count, "what waits was valid when it came");
             self.account.record(|ledger| ledger.rehomed += count);
-            self.route(routes, &facts, addressed, since);
+            self.route(routes, &facts, &arrived, addressed, since);
         }
     }
 
     /// Hands metrics that are on the ledger as held to the lanes of their owners; those that have none are lost.
-    fn route(&self, routes: &mut Routes, facts: &Facts, addressed: Vec<Addressed>, since: Instant) {
+    fn route(
+        &self,
+        routes: &mut Routes,
+        facts: &Facts,
+        arrived: &Arrived,
+        addressed: Vec<Addressed<'_>>,
+        since: Instant,
+    ) {
         let Routes { timeline, absent, lanes, tasks, .. } = routes;
         let mut unrouted = 0;
-        let mut groups: HashMap<Group<'_>, Vec<Encoded>> = HashMap::new();
-        for Addressed { metric, key, stamp } in addressed {
+        let mut groups: HashMap<Group<'_>, Packing> = HashMap::new();
+        for metric in addressed {
+            let Addressed { key, stamp, .. } = metric;
             let Some(ring) = timeline.at(stamp.boundary_ms) else {
                 unrouted += 1;
                 continue;
@@ -275,12 +284,12 @@ impl Router {
                 .then(|| ring.owner_among(key, |member| stays(member) && absent.admits(member, stamp)))
                 .flatten()
                 .filter(|second| *second != owner);
-            let place = second.unwrap_or(owner);
-            let group = groups.entry(Group { member: place, failover: second.is_some(), finished: metric.finished });
-            group.or_default().push(metric);
+            let member = second.unwrap_or(owner);
+            let group = Group { member, failover: second.is_some(), finished: metric.head.finished };
+            metric.pack(groups.entry(group).or_default(), arrived);
         }
-        for (Group { member, failover, finished }, metrics) in groups {
-            let batches = Batch::split_encoded(metrics, || {
+        for (Group { member, failover, finished }, packing) in groups {
+            let batches = Batch::of(packing, || {
                 // Finished points keep the facts of their origin, by which a global can tell whose they are.
                 let own = if finished { facts.clone() } else { self.next_facts() };
                 Facts { failover, leaver: String::new(), ..own }
@@ -289,6 +298,11 @@ impl Router {
             batches.into_iter().for_each(|batch| lane.offer_waiting(batch, since));
         }
         self.account.record(|ledger| ledger.drop_held("no_member", unrouted));
+    }
+
+    /// What is unstamped belongs to the interval under way.
+    fn arrived(&self) -> Arrived {
+        Arrived::new(Stamp::under_way(now_ms(), self.interval))
     }
 
     fn start_lane(&self, member: &Member, tasks: &mut JoinSet<()>) -> Lane {
@@ -330,8 +344,8 @@ impl Router {
     }
 }
 
-/// Metrics that travel together.
-#[derive(PartialEq, Eq, Hash)]
+/// Metrics that travel together. It is looked up for each of them, so members are told apart by where they lie.
+#[derive(Clone, Copy)]
 struct Group<'a> {
     member: &'a Member,
     /// Whether another member owns them.
@@ -340,19 +354,39 @@ struct Group<'a> {
     finished: bool,
 }
 
+impl Group<'_> {
+    fn identity(&self) -> (*const Member, bool, bool) {
+        (std::ptr::from_ref(self.member), self.failover, self.finished)
+    }
+}
+
+impl PartialEq for Group<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for Group<'_> {}
+
+impl Hash for Group<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
+}
+
 impl Importer for Router {
     fn import(&self, facts: &Facts, metrics: Vec<Metric>) -> Result<(), Stopping> {
-        self.import_messages(facts, metrics.into_iter().map(|metric| metric.encode_to_vec().into()).collect())
+        let messages: Vec<Vec<u8>> = metrics.iter().map(Metric::encode_to_vec).collect();
+        self.import_messages(facts, &mut messages.iter().map(Vec::as_slice))
     }
 
-    fn import_messages(&self, facts: &Facts, messages: Vec<Bytes>) -> Result<(), Stopping> {
-        let arrived = Stamp::under_way(now_ms(), self.interval);
-        let count = messages.len() as u64;
+    fn import_messages(&self, facts: &Facts, messages: &mut dyn Iterator<Item = &[u8]>) -> Result<(), Stopping> {
+        let arrived = self.arrived();
         let mut refused: HashMap<&'static str, u64> = HashMap::new();
         // Reading is the long part, and needs no lock.
-        let mut addressed: Vec<Addressed> = Vec::with_capacity(messages.len());
+        let mut addressed: Vec<Addressed<'_>> = Vec::with_capacity(messages.size_hint().0);
         for message in messages {
-            match address(&message, facts, arrived, &self.hashing) {
+            match address(message, facts, &arrived, &self.hashing) {
                 Ok(metric) => addressed.push(metric),
                 Err(reason) => *refused.entry(reason.reason()).or_default() += 1,
             }
@@ -364,11 +398,11 @@ impl Importer for Router {
         }
         let good = addressed.len() as u64;
         self.account.record(|ledger| {
-            ledger.imported += count;
+            ledger.imported += good + refused.values().sum::<u64>();
             ledger.held += good;
             refused.iter().for_each(|(reason, count)| ledger.drop_new(reason, *count));
         });
-        self.route(&mut routes, facts, addressed, Instant::now());
+        self.route(&mut routes, facts, &arrived, addressed, Instant::now());
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use veneur_metric::Stamp;
 
-use crate::{Batch, Encoded};
+use crate::{Batch, packed::Head};
 
 /// How long a global takes to hand finished points to its sinks, in milliseconds.
 const PASSED_ON_MS: u64 = 1_000;
@@ -20,8 +20,8 @@ impl Unflushed {
     /// When the metrics of a batch will have been published, if it arrives now.
     pub(crate) fn due(batch: &Batch, now_ms: u64) -> Self {
         let mut due = Self::default();
-        for metric in &batch.metrics {
-            *due.0.entry(due_ms(metric, now_ms)).or_default() += 1;
+        for head in batch.metrics.heads() {
+            *due.0.entry(due_ms(head, now_ms)).or_default() += 1;
         }
         due
     }
@@ -48,8 +48,8 @@ impl Unflushed {
     }
 }
 
-fn due_ms(metric: &Encoded, now_ms: u64) -> u64 {
-    let Some(stamp) = metric.stamp.filter(|_| !metric.finished) else { return now_ms + PASSED_ON_MS };
+fn due_ms(head: &Head, now_ms: u64) -> u64 {
+    let Some(stamp) = head.stamp.filter(|_| !head.finished) else { return now_ms + PASSED_ON_MS };
     let lateness_ms = LATENESS_MS.min(stamp.interval_ms / 4);
     let due_ms = stamp.boundary_ms + lateness_ms;
     // What comes late joins the next interval to be published.

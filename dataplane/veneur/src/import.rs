@@ -6,7 +6,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
 use prost::Message as _;
 use veneur_aggregate::{Filed, Intervals};
 use veneur_forward::{
@@ -51,13 +50,13 @@ impl Importer for Merger {
         self.file(facts, metrics.iter().map(decode))
     }
 
-    fn import_messages(&self, facts: &Facts, messages: Vec<Bytes>) -> Result<(), Stopping> {
+    fn import_messages(&self, facts: &Facts, messages: &mut dyn Iterator<Item = &[u8]>) -> Result<(), Stopping> {
         if let Some(handover) = self.handover.get() {
-            let metrics = messages.into_iter().map(|message| Metric::decode(message).unwrap_or_default());
+            let metrics = messages.map(|message| Metric::decode(message).unwrap_or_default());
             handover.relay(facts, metrics.collect());
             return Ok(());
         }
-        self.file(facts, messages.iter().map(|message| read(message)))
+        self.file(facts, messages.map(read))
     }
 }
 

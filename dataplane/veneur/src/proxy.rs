@@ -168,7 +168,7 @@ async fn observe(
         losses.look(&before, &ledger);
         before = ledger.clone();
         let seen = Seen { ledger, members: router.take_counts(), discovery: Some(discovered.view()) };
-        router.produce(observer.look(seen, &router.view(), boundary).await);
+        router.produce(&observer.look(seen, &router.view(), boundary).await);
     }
 }
 

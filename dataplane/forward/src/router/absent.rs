@@ -33,7 +33,7 @@ pub(super) enum Turn {
 impl Absent {
     /// Whether a member is passed over, for some stamp at least.
     pub(super) fn contains(&self, member: &Member) -> bool {
-        self.0.contains_key(member)
+        !self.0.is_empty() && self.0.contains_key(member)
     }
 
     /// Whether a member gets its own of this stamp.
