@@ -25,11 +25,19 @@ pub struct Aggregation {
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub aggregates: Vec<Aggregate>,
     /// Scopes given by name, without a change in the application; at most 64. The first rule that matches decides, a
-    /// scope tag set by the application wins over all. Default: none, so counters and gauges are published for each pod
-    /// and percentiles and sets over all pods. Reaches a sidecar when its pod is created anew.
+    /// scope tag set by the application wins over all. `[{scope: Fleet}]` makes one series of each statistic for all pods.
+    /// Default: none, so counters and gauges are published for each pod and percentiles and sets over all pods. Reaches a
+    /// sidecar when its pod is created anew.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub scopes: Vec<ScopeRule>,
+    /// Beginnings of names of histograms and timers with heavy tails; at most 32. They are kept in a sketch that is within
+    /// 1 % of the value at every percentile, in place of one that is exact in rank. Default: none. Reaches a sidecar when
+    /// its pod is created anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 200)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub relative_error: Vec<String>,
 }
 
 impl Aggregation {
@@ -44,13 +52,20 @@ impl Aggregation {
 
 impl Default for Aggregation {
     fn default() -> Self {
-        Self { percentiles: Self::default_percentiles(), aggregates: Self::default_aggregates(), scopes: Vec::new() }
+        Self {
+            percentiles: Self::default_percentiles(),
+            aggregates: Self::default_aggregates(),
+            scopes: Vec::new(),
+            relative_error: Vec::new(),
+        }
     }
 }
 
 /// Which metrics get which scope.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.scope != 'Fleet' || !has(self.types) || self.types.size() == 0 || self.types.exists(t, t != 'Gauge')")
+    .message("scope Fleet leaves gauges one for each pod: use Global to keep the last value that any pod sent"))]
 pub struct ScopeRule {
     /// Which names. Absent: every name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,8 +75,9 @@ pub struct ScopeRule {
     #[schemars(length(max = 5))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub types: Vec<MetricType>,
-    /// The scope they get: `Global` publishes one series for all pods, `Local` one for each pod, `Mixed` is the default
-    /// split (aggregates for each pod, percentiles over all).
+    /// The scope they get. `Global`: one series for all pods, of a gauge the last value that any of them sent. `Fleet`: as
+    /// `Global`, but gauges stay one for each pod, since one pod's value says nothing of the others. `Local`: one series for
+    /// each pod, percentiles included. `Mixed`: the default split, aggregates for each pod and percentiles over all.
     pub scope: Scope,
 }
 
@@ -105,4 +121,5 @@ pub enum Scope {
     Global,
     Local,
     Mixed,
+    Fleet,
 }

@@ -9,8 +9,8 @@ use crate::VeneurPipeline;
 /// The definition as it is installed.
 ///
 /// Two things of the derived schema are taken out. `nullable`, which every `Option` gets: with it an explicit `null`
-/// is stored instead of pruned, defaults do not apply and `has()` is true for it. And Kubernetes' own descriptions of
-/// conditions, which explain the API conventions at length.
+/// is stored instead of pruned, defaults do not apply and `has()` is true for it. And Kubernetes' own descriptions within
+/// its own types, which would be most of the definition: `kubectl explain pod.spec` has them.
 ///
 /// # Panics
 ///
@@ -18,9 +18,18 @@ use crate::VeneurPipeline;
 pub fn crd() -> CustomResourceDefinition {
     let mut tree = serde_json::to_value(VeneurPipeline::crd()).expect("a definition is plain JSON");
     strip(&mut tree, "nullable");
-    let conditions = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/conditions/items";
-    if let Some(items) = tree.pointer_mut(conditions) {
+    let schema = "/spec/versions/0/schema/openAPIV3Schema/properties";
+    if let Some(items) = tree.pointer_mut(&format!("{schema}/status/properties/conditions/items")) {
         strip(items, "description");
+    }
+    for tier in ["node", "proxy", "global"] {
+        for field in KUBERNETES_OWN {
+            if let Some(field) = tree.pointer_mut(&format!("{schema}/spec/properties/{tier}/properties/{field}")) {
+                let description = field["description"].take();
+                strip(field, "description");
+                field["description"] = description;
+            }
+        }
     }
     serde_json::from_value(tree).expect("only optional keys were removed")
 }
@@ -31,7 +40,13 @@ pub fn crd() -> CustomResourceDefinition {
 ///
 /// As [`crd`].
 pub fn crd_yaml() -> String {
-    serde_saphyr::to_string(&crd()).expect("a definition is plain YAML")
+    printed(&crd())
+}
+
+/// Indented by one: the schema is deep, and half of its file would be spaces.
+fn printed(crd: &CustomResourceDefinition) -> String {
+    let options = serde_saphyr::ser_options! { indent_step: 1 };
+    serde_saphyr::to_string_with_options(crd, options).expect("a definition is plain YAML")
 }
 
 /// The definition as a template of the chart: kept when the release is uninstalled, left out on request.
@@ -42,10 +57,12 @@ pub fn crd_yaml() -> String {
 pub fn chart_crd_yaml() -> String {
     let mut crd = crd();
     crd.metadata.annotations.get_or_insert_default().insert("helm.sh/resource-policy".to_owned(), "keep".to_owned());
-    let yaml = serde_saphyr::to_string(&crd).expect("a definition is plain YAML");
-    let inert = yaml.replace("{{", "{{ \"{{\" }}");
+    let inert = printed(&crd).replace("{{", "{{ \"{{\" }}");
     format!("{{{{- if .Values.crds.enabled }}}}\n{inert}{{{{- end }}}}\n")
 }
+
+/// Fields of tiers whose types are Kubernetes' own.
+const KUBERNETES_OWN: [&str; 3] = ["affinity", "tolerations", "topologySpreadConstraints"];
 
 /// Removes a keyword of the schema. A property may bear the same name: its value is a schema, never a bool or a text.
 fn strip(tree: &mut Value, keyword: &str) {

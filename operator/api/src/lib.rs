@@ -12,19 +12,47 @@
 
 mod aggregation;
 mod crd;
+mod duration;
+mod image;
+mod injection;
 mod pipeline;
+mod placement;
 mod quantity;
+mod resources;
+mod routing;
+mod sidecar;
 mod sinks;
 mod status;
+mod surroundings;
+mod tags;
 mod tiers;
 
 pub use aggregation::{Aggregate, Aggregation, MetricType, Scope, ScopeMatch, ScopeRule};
 pub use crd::{chart_crd_yaml, crd, crd_yaml};
-pub use pipeline::{Flush, Tags, VeneurPipeline, VeneurPipelineSpec};
+pub use duration::Duration;
+pub use image::{Image, PullPolicy};
+pub use injection::{From, Injection, NamespaceSelector, OnMissed, SelectorOperator, SelectorTest};
+pub use pipeline::{Flush, Management, VeneurPipeline, VeneurPipelineSpec};
+pub use placement::{Autoscaling, DisruptionBudget, Drain, Placement, Scaling};
 pub use quantity::Quantity;
-pub use sinks::{DatadogSink, DebugSink, SecretKey, Sink};
+pub use resources::Resources;
+pub use routing::{Route, RouteMatch};
+pub use sidecar::{
+    Delivery, ImageUpgrade, Override, Sidecar, SidecarEnv, SidecarMode, SidecarSecurity, SidecarUpgrade, Transport, Uds,
+};
+pub use sinks::{BlackholeSink, DatadogSink, DebugSink, SecretKey, Sink};
 pub use status::{ConditionType, TierStatus, VeneurPipelineStatus};
-pub use tiers::{Image, PullPolicy, Resources, Sidecar, Tier};
+pub use surroundings::{ExtraEgress, IssuerRef, Monitoring, NetworkPolicy, PodMonitor, Tls, TlsMode};
+pub use tags::{CardinalityLimit, Tags};
+pub use tiers::{
+    Buffer, DrainPolicy, Exposure, Global, Node, PodTags, Proxy, Ring, RingHash, Rollout, RolloutStrategy,
+    TrafficDistribution,
+};
 
 /// Domain of the API group and of every label and annotation of ours.
 pub const GROUP: &str = "veneur.dev";
+
+/// Default of what is on unless it is turned off.
+const fn yes() -> bool {
+    true
+}

@@ -1,13 +1,16 @@
 //! The root of the resource.
 
-use std::collections::BTreeMap;
-
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Aggregation, Image, Sidecar, Sink, Tier, VeneurPipelineStatus};
+use crate::{
+    Aggregation, Global, Image, Injection, Monitoring, NetworkPolicy, Node, Proxy, Route, Sidecar, Sink, Tags, Tls,
+    VeneurPipelineStatus,
+};
 
-/// What the pipeline should be. Only `sinks` has no default.
+/// What the pipeline should be. Only `sinks` has no default. Keys that running pods take: `aggregation`'s percentiles and
+/// aggregates, `tags.cardinalityLimit.perGlobal`; any other change of a tier replaces its pods, globals first.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "veneur.dev",
@@ -19,6 +22,9 @@ use crate::{Aggregation, Image, Sidecar, Sink, Tier, VeneurPipelineStatus};
     namespaced,
     derive = "PartialEq",
     status = "VeneurPipelineStatus",
+    selectable = ".spec.management",
+    scale(spec_replicas_path = ".spec.global.replicas", status_replicas_path = ".status.global.replicas",
+        label_selector_path = ".status.global.selector"),
     doc = "A metrics pipeline: sidecars that read DogStatsD, proxies that find the owner of each series, globals that \
            aggregate over all pods and publish to sinks.",
     validation = Rule::new("self.metadata.name.size() <= 40")
@@ -33,14 +39,33 @@ use crate::{Aggregation, Image, Sidecar, Sink, Tier, VeneurPipelineStatus};
         description = "Ready globals of those wanted"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.summaryReason",
         description = "Reason of the worst condition"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Management", type_ = "string", json_path = ".spec.management", priority = 1,
+        description = "Whether the operator changes anything")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.sinks) && self.sinks.size() > 0")
-    .message("spec.sinks needs at least one entry, or nothing is published: {name: debug, debug: {}} writes to the log"))]
+#[x_kube(
+    validation = Rule::new("(has(self.sinks) && self.sinks.size() > 0) || has(self.global.forwardTo)")
+        .message("spec.sinks needs at least one entry, or nothing is published: {name: debug, debug: {}} writes to the log"),
+    validation = Rule::new("!has(self.global.forwardTo) || !has(self.sinks) || self.sinks.size() == 0 || self.sidecar.delivery == 'Direct'")
+        .message("global.forwardTo and spec.sinks exclude each other: the pipeline at that address publishes, and has the sinks"),
+    validation = Rule::new("self.sidecar.delivery != 'Direct' || (has(self.sinks) && self.sinks.size() > 0)")
+        .message("sidecar.delivery: Direct needs spec.sinks, which the sidecars post to"),
+    validation = Rule::new("self.sidecar.enabled || self.node.enabled")
+        .message("at least one of spec.sidecar.enabled or spec.node.enabled must be true, or nothing can receive metrics"),
+    validation = Rule::new("self.proxy.enabled || !self.global.enabled || (!has(self.global.autoscaling) && (!has(self.global.replicas) || self.global.replicas == 1))")
+        .message("proxy.enabled: false allows one global only, as proxies share the series among several: set global.replicas: 1"),
+    validation = Rule::new("!has(self.routing) || self.routing.all(r, r.sinks.all(s, has(self.sinks) && self.sinks.exists(sink, sink.name == s)))")
+        .message("spec.routing[].sinks must name entries of spec.sinks")
+)]
 pub struct VeneurPipelineSpec {
+    /// `Managed`: the operator keeps every object as this spec says. `Paused`: it writes nothing but status, so that you can
+    /// change objects by hand; sidecars are still injected, as the spec said when it was paused. Default `Managed`.
+    #[serde(default)]
+    pub management: Management,
     /// Version of the data plane: the tag of `image.repository`. Empty: the version of the operator, so that pipelines
-    /// are upgraded with it. Sidecars take a new version when their pod is created anew.
+    /// are upgraded with it. Set, it is pinned. Globals are replaced first, then proxies, and then sidecars take it as
+    /// `sidecar.upgrade` says.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 128), regex(pattern = r"^([A-Za-z0-9_][A-Za-z0-9_.-]*)?$"))]
     pub version: String,
@@ -59,18 +84,49 @@ pub struct VeneurPipelineSpec {
     /// The container added to pods annotated with `veneur.dev/inject`.
     #[serde(default)]
     pub sidecar: Sidecar,
-    /// The tier that forwards each series to its owner. Default: 2 replicas.
+    /// One local on each node, for pods without a sidecar. Default: none.
     #[serde(default)]
-    pub proxy: Tier,
-    /// The tier that aggregates over all pods and publishes. Default: 3 replicas.
+    pub node: Node,
+    /// The tier that gives each series to the global that owns it.
     #[serde(default)]
-    pub global: Tier,
-    /// Where metrics end, 1 to 16 entries with unique names. Each entry gets every metric.
+    pub proxy: Proxy,
+    /// The tier that aggregates over all pods and publishes.
+    #[serde(default)]
+    pub global: Global,
+    /// Where metrics end, 1 to 16 entries with unique names; none with `global.forwardTo`. Each gets every metric, unless
+    /// `routing` says otherwise.
     // Neither required nor given a least length: the rule on the spec says it better than both.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub sinks: Vec<Sink>,
+    /// Which sinks some metrics go to; at most 32 entries with unique names. The first whose `match` holds decides; what
+    /// none matches goes to every sink. Events and service checks always do. Default: none.
+    // A plain list for the API server: in one keyed by name the order would be lost where two managers apply parts of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub routing: Vec<Route>,
+    /// Whose pods may use this pipeline.
+    #[serde(default)]
+    pub injection: Injection,
+    /// Encryption between sidecars, proxies and globals.
+    #[serde(default)]
+    pub tls: Tls,
+    /// Who may speak to the tiers, and to whom they may speak.
+    #[serde(default)]
+    pub network_policy: NetworkPolicy,
+    /// How Prometheus finds the tiers.
+    #[serde(default)]
+    pub monitoring: Monitoring,
+}
+
+/// Whether the operator changes anything.
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the field says it; doc comments on variants would change the schema's shape")]
+pub enum Management {
+    #[default]
+    Managed,
+    Paused,
 }
 
 /// When intervals end.
@@ -101,22 +157,4 @@ impl Default for Flush {
     fn default() -> Self {
         Self { interval: Self::default_interval() }
     }
-}
-
-/// Tags of every metric.
-#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Tags {
-    /// Constant tags, `key: value`, added where samples are read; at most 32. They replace an application's tag of the
-    /// same key. No scope tags (`veneurglobalonly`, `veneurlocalonly`): `aggregation.scopes` gives scopes. Default: none.
-    /// Reaches a sidecar when its pod is created anew.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 200}))]
-    #[x_kube(
-        validation = Rule::new("self.all(key, key.matches('^[a-zA-Z][-a-zA-Z0-9_./]{0,199}$') && !self[key].matches('[,|\\n]'))")
-            .message("tags.add keys start with a letter and hold letters, digits and _-./; values hold no comma, no | and no line break"),
-        validation = Rule::new("!self.exists(key, key.matches('^veneur(global|local)only'))")
-            .message("tags.add keys cannot start with veneurglobalonly or veneurlocalonly, which set the scope of a metric: use aggregation.scopes")
-    )]
-    pub add: BTreeMap<String, String>,
 }

@@ -12,7 +12,7 @@ use k8s_openapi::{
 use kube::{Resource as _, ResourceExt as _};
 use veneur_config::{Every, KindName, NameMatch, ScopeName};
 use veneur_operator_api::{
-    Aggregate, MetricType, PullPolicy, Resources, Scope, ScopeRule, SecretKey, Sink, Tier, VeneurPipeline,
+    Aggregate, MetricType, Placement, PullPolicy, Resources, Scaling, Scope, ScopeRule, SecretKey, Sink, VeneurPipeline,
 };
 
 use crate::context::Defaults;
@@ -109,11 +109,16 @@ pub fn validate(pipeline: &VeneurPipeline, defaults: &Defaults) -> Result<Valida
     for (index, sink) in spec.sinks.iter().enumerate() {
         match valid_sink(sink) {
             Some(sink) => sinks.push(sink),
-            None => problems.push(format!("spec.sinks[{index}]: each sink needs exactly one of datadog, debug")),
+            None => {
+                problems.push(format!("spec.sinks[{index}]: each sink needs exactly one of datadog, debug, blackhole"))
+            }
         }
     }
-    let tiers =
-        [("sidecar", &spec.sidecar.resources), ("proxy", &spec.proxy.resources), ("global", &spec.global.resources)];
+    let tiers = [
+        ("sidecar", &spec.sidecar.resources),
+        ("proxy", &spec.proxy.placement.resources),
+        ("global", &spec.global.placement.resources),
+    ];
     for (tier, resources) in tiers {
         problems.extend(resources.iter().flat_map(|resources| wrong_amounts(tier, resources)));
     }
@@ -132,11 +137,11 @@ pub fn validate(pipeline: &VeneurPipeline, defaults: &Defaults) -> Result<Valida
         interval: Every(interval),
         percentiles,
         aggregates: spec.aggregation.aggregates.iter().copied().map(aggregate).collect(),
-        scopes: spec.aggregation.scopes.iter().map(scope_rule).collect(),
+        scopes: spec.aggregation.scopes.iter().flat_map(scope_rules).collect(),
         tags: spec.tags.add.iter().map(|(key, value)| format!("{key}:{value}")).collect(),
         sidecar: spec.sidecar.resources.as_ref().map_or_else(sidecar_default, requirements),
-        proxy: valid_tier(&spec.proxy, DEFAULT_PROXIES),
-        global: valid_tier(&spec.global, DEFAULT_GLOBALS),
+        proxy: valid_tier(&spec.proxy.scaling, &spec.proxy.placement, DEFAULT_PROXIES),
+        global: valid_tier(&spec.global.scaling, &spec.global.placement, DEFAULT_GLOBALS),
         sinks,
     })
 }
@@ -179,23 +184,24 @@ fn percentile(text: &str) -> Option<f64> {
 }
 
 fn valid_sink(sink: &Sink) -> Option<ValidSink> {
-    let (kind, api_key) = match (&sink.datadog, &sink.debug) {
-        (Some(datadog), None) => {
+    let (kind, api_key) = match (&sink.datadog, &sink.debug, &sink.blackhole) {
+        (Some(datadog), None, None) => {
             let site = datadog.site.as_deref().unwrap_or("datadoghq.com");
             let api_hostname = datadog.url.clone().unwrap_or_else(|| format!("https://api.{site}"));
             let settings = veneur_config::Datadog { api_hostname, ..veneur_config::Datadog::default() };
             (veneur_config::SinkKind::Datadog(settings), Some(datadog.api_key_secret.clone()))
         }
-        (None, Some(_)) => (veneur_config::SinkKind::Debug {}, None),
+        (None, Some(_), None) => (veneur_config::SinkKind::Debug {}, None),
+        (None, None, Some(_)) => (veneur_config::SinkKind::Blackhole {}, None),
         _ => return None,
     };
     Some(ValidSink { sink: veneur_config::Sink { name: sink.name.clone(), kind }, api_key })
 }
 
-fn valid_tier(tier: &Tier, default_replicas: i32) -> ValidTier {
+fn valid_tier(scaling: &Scaling, placement: &Placement, default_replicas: i32) -> ValidTier {
     ValidTier {
-        replicas: tier.replicas.unwrap_or(default_replicas),
-        resources: tier.resources.as_ref().map(requirements).unwrap_or_default(),
+        replicas: scaling.replicas.unwrap_or(default_replicas),
+        resources: placement.resources.as_ref().map(requirements).unwrap_or_default(),
     }
 }
 
@@ -253,15 +259,28 @@ fn aggregate(aggregate: Aggregate) -> veneur_config::Aggregate {
     }
 }
 
-fn scope_rule(rule: &ScopeRule) -> veneur_config::ScopeRule {
-    veneur_config::ScopeRule {
-        name: rule.r#match.as_ref().map_or(NameMatch::Any, |test| NameMatch::Prefix(test.name_prefix.clone())),
-        types: rule.types.iter().copied().map(kind).collect(),
-        scope: match rule.scope {
-            Scope::Global => ScopeName::Global,
-            Scope::Local => ScopeName::Local,
-            Scope::Mixed => ScopeName::Mixed,
-        },
+/// The data plane's rules for one of the spec's. `Fleet` is global for every type but gauges, and ends the search for those
+/// too.
+fn scope_rules(rule: &ScopeRule) -> Vec<veneur_config::ScopeRule> {
+    let name = match &rule.r#match {
+        Some(test) => NameMatch::Prefix(test.name_prefix.clone()),
+        None => NameMatch::Any,
+    };
+    let types: Vec<KindName> = rule.types.iter().copied().map(kind).collect();
+    let with = |types: Vec<KindName>, scope| veneur_config::ScopeRule { name: name.clone(), types, scope };
+    match rule.scope {
+        Scope::Global => vec![with(types, ScopeName::Global)],
+        Scope::Local => vec![with(types, ScopeName::Local)],
+        Scope::Mixed => vec![with(types, ScopeName::Mixed)],
+        Scope::Fleet => {
+            let asked = |kind: &KindName| types.is_empty() || types.contains(kind);
+            let summed = [KindName::Counter, KindName::Histogram, KindName::Timer, KindName::Set];
+            let mut rules = vec![with(summed.into_iter().filter(asked).collect(), ScopeName::Global)];
+            if asked(&KindName::Gauge) {
+                rules.push(with(vec![KindName::Gauge], ScopeName::Mixed));
+            }
+            rules
+        }
     }
 }
 
