@@ -5,6 +5,8 @@ use veneur_metric::{Context, Kind, Scope, Tags};
 /// How contexts are formed from samples.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
+    /// Keys of tags that no context has, but for those added here.
+    pub drop_tags: Vec<String>,
     /// Tags added to every context; they replace a client's of the same key.
     pub extend_tags: Vec<String>,
     /// Scopes given by name, first match wins; they apply where no magic tag chose one.
@@ -60,6 +62,7 @@ impl Rules {
             (Kind::Counter | Kind::Gauge, Scope::Local) => Scope::Mixed,
             (_, scope) => scope,
         };
+        let tags = if self.drop_tags.is_empty() { tags } else { tags.without(&self.drop_tags) };
         let tags = if self.extend_tags.is_empty() { tags } else { tags.extended(&self.extend_tags) };
         Context { name: name.into(), tags, kind, scope }
     }
@@ -134,6 +137,20 @@ mod tests {
                 ".99.999percentile"
             ]
         );
+    }
+
+    #[test]
+    fn what_differs_in_a_dropped_tag_alone_is_one_context() {
+        let rules = Rules {
+            drop_tags: vec!["nonce".into(), "env".into()],
+            extend_tags: vec!["env:prod".into()],
+            ..Rules::default()
+        };
+        let context =
+            |tags: &[&str]| rules.context("hits", Kind::Counter, Scope::Mixed, Tags::new(tags.iter().copied()));
+        let one = context(&["nonce:1", "env:dev", "nonces:2"]);
+        assert_eq!(one, context(&["nonces:2", "nonce:7", "nonce"]));
+        assert_eq!(one.tags.joined(), "env:prod,nonces:2", "what is added stays");
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod older;
 mod parse;
 mod proxy;
 mod role;
+mod routes;
 mod scopes;
 mod secret;
 mod server;
@@ -34,6 +35,7 @@ pub use proxy::{
     Dns, Endpoints, ForwardTls, GrpcServer, IgnoreTag, ListenTls, Proxy, ProxyHttp, RingHash, RingKeys, Statsd, TagKind,
 };
 pub use role::Role;
+pub use routes::SinkRoute;
 pub use scopes::{KindName, NameMatch, ScopeName, ScopeRule};
 pub use secret::Secret;
 pub use server::{Aggregate, Features, ForwardProtocol, Http, MetricsScopes, Node, SelfScope, Server, TagCardinality};

@@ -73,6 +73,11 @@ section! {
 }
 
 impl Proxy {
+    /// Whether partials are imported over HTTP.
+    pub fn imports_over_http(&self) -> bool {
+        self.http.import.unwrap_or(self.grpc_tls_address.is_empty() || !self.grpc_address.is_empty())
+    }
+
     /// Where self-metrics are sent; empty: through the members.
     pub fn stats_address(&self) -> &str {
         if self.stats_address.is_empty() { &self.statsd.address } else { &self.stats_address }
@@ -101,6 +106,9 @@ section! {
         fixed enable_config: bool = false,
         /// Allow profiles to be taken, below `/debug/pprof/`.
         fixed enable_profiling: bool = false,
+        /// Ours: whether partials are imported there too, in plain text, by `POST /import`. `null`: unless there is a
+        /// `grpc_tls_address` and no `grpc_address`.
+        fixed import: Option<bool> = None,
     }
 }
 

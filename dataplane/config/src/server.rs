@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Every, ForwardTls, ListenTls, NameMatch, Reload, ScopeRule, Secret, Sink, changes,
+    Every, ForwardTls, ListenTls, NameMatch, Reload, ScopeRule, Secret, Sink, SinkRoute, changes,
     key::{Field, Report, Shape, leaf, section},
 };
 
@@ -41,7 +41,9 @@ section! {
         live aggregates: Vec<Aggregate> = vec![Aggregate::Min, Aggregate::Max, Aggregate::Count],
         /// Tags added to every context formed here; they replace a client's tags of the same key.
         live extend_tags: Vec<String> = Vec::new(),
-        /// Tags kept from sinks: `tag` from all, `tag|sink|sink` from those named.
+        /// Ours: keys of tags that are taken off before a context is formed, so that what differs in them alone is one series.
+        live drop_tags: Vec<String> = Vec::new(),
+        /// Tags kept from sinks, by their beginning: `tag` from all, `tag|sink|sink` from those named.
         fixed tags_exclude: Vec<String> = Vec::new(),
         /// Ours: scopes given by name, first match wins.
         live metric_scopes: Vec<ScopeRule> = Vec::new(),
@@ -135,6 +137,9 @@ section! {
 
         /// Where points end.
         fixed metric_sinks: Vec<Sink> = Vec::new(),
+        /// Ours: which of them get some metrics, first match wins: `{name: {kind: any|exact|prefix, value: NAME}, tags:
+        /// [env:prod], sinks: [NAME]}`. What none matches, and events and service checks, go to all.
+        live sink_routes: Vec<SinkRoute> = Vec::new(),
     }
 }
 
@@ -144,6 +149,9 @@ section! {
     pub struct Http {
         /// Show the configuration at `/config/json` and `/config/yaml`, without secrets.
         fixed config: bool = false,
+        /// Ours: whether partials are imported there too, in plain text, by `POST /import`. `null`: unless `grpc_tls` has a
+        /// certificate.
+        fixed import: Option<bool> = None,
     }
 }
 
@@ -268,6 +276,11 @@ impl Server {
     /// Which keys `new` changes, and which of them a running instance takes.
     pub fn changes_live(&self, new: &Self) -> Reload {
         changes(self, new)
+    }
+
+    /// Whether partials are imported over HTTP.
+    pub fn imports_over_http(&self) -> bool {
+        self.http.import.unwrap_or(self.grpc_tls.cert_file.is_empty())
     }
 
     /// Whether partials leave for another tier.

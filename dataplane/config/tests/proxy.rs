@@ -1,8 +1,8 @@
 //! A proxy's files and variables, the original's and ours: every key has a place, and what is said about it is known.
 
 use veneur_config::{
-    Dns, Every, GrpcServer, IgnoreTag, ListenTls, Proxy, RingHash, Secrets, Statsd, TagKind, Weight, documented, json,
-    parse, read, redacted_json, redacted_yaml, yaml,
+    Dns, Every, GrpcServer, IgnoreTag, ListenTls, Proxy, RingHash, Secrets, Server, Statsd, TagKind, Weight,
+    documented, json, parse, read, redacted_json, redacted_yaml, yaml,
 };
 
 /// What the newest can hold.
@@ -38,7 +38,7 @@ fn every_key_of_the_newest_file_has_its_meaning_or_is_told_to_have_none() {
             ..GrpcServer::default()
         },
         grpc_tls_address: "0.0.0.0:8129".into(),
-        http: veneur_config::ProxyHttp { enable_config: true, enable_profiling: true },
+        http: veneur_config::ProxyHttp { enable_config: true, enable_profiling: true, import: None },
         http_address: "0.0.0.0:8127".into(),
         ignore_tags: vec![
             IgnoreTag { kind: TagKind::Exact, value: "host".into(), unset: false },
@@ -78,7 +78,7 @@ fn every_key_of_14_2_0s_file_has_its_meaning_or_is_told_to_have_none() {
         forward_addresses: vec!["global:8128".into()],
         forward_timeout: Every::seconds(7),
         grpc_address: "0.0.0.0:8128".into(),
-        http: veneur_config::ProxyHttp { enable_config: false, enable_profiling: true },
+        http: veneur_config::ProxyHttp { enable_config: false, enable_profiling: true, import: None },
         http_address: "0.0.0.0:8127".into(),
         ignore_tags: vec![IgnoreTag { kind: TagKind::Exact, value: "host".into(), unset: false }],
         sentry_dsn: "hunter2".into(),
@@ -272,4 +272,29 @@ fn a_members_address_says_how_it_is_spoken_to() {
     let text = "{grpc_address: '0.0.0.0:1', forward_addresses: ['a:1', 'http://b:2', 'grpc+unary://c:3']}";
     let parsed = parse::<Proxy>("f", text).expect("every dialect is spoken");
     assert_eq!(parsed.config.forward_addresses, ["a:1", "http://b:2", "grpc+unary://c:3"]);
+}
+
+#[test]
+fn with_tls_nothing_is_imported_in_plain_text_unless_it_is_asked_for() {
+    let server = |text: &str| parse::<Server>("x.yaml", text).expect("valid").config.imports_over_http();
+    assert!(server(""));
+    let tls = "grpc_address: ':8128'\ngrpc_tls: {cert_file: a, key_file: b}";
+    assert!(!server(tls));
+    assert!(server(&format!("{tls}\nhttp: {{import: true}}")));
+    let proxy = |text: &str| {
+        let text = format!("forward_addresses: ['g:8128']\n{text}");
+        parse::<Proxy>("x.yaml", &text).expect("valid").config.imports_over_http()
+    };
+    let tls = "grpc_tls_address: ':8129'\ntls: {cert_file: a, key_file: b}";
+    assert!(proxy("grpc_address: ':8128'"));
+    assert!(!proxy(tls));
+    assert!(proxy(&format!("{tls}\ngrpc_address: ':8128'")) && proxy(&format!("{tls}\nhttp: {{import: true}}")));
+}
+
+#[test]
+fn a_route_to_a_sink_that_is_not_there_is_refused() {
+    let text = "metric_sinks: [{name: a, kind: debug}]\nsink_routes: [{name: {kind: any}, sinks: [a, b]}, {name: {kind: any}, sinks: []}]";
+    let error = parse::<Server>("x.yaml", text).expect_err("no sink b").to_string();
+    assert!(error.contains("sink_routes[0].sinks") && error.contains("\"b\" is not the name of an entry"), "{error}");
+    assert!(error.contains("sink_routes[1].sinks") && error.contains("is empty"), "{error}");
 }

@@ -31,6 +31,12 @@ impl Tags {
         Self::new(kept.chain(more.iter().map(String::as_str)))
     }
 
+    /// These tags but those with one of these keys.
+    #[must_use]
+    pub fn without(&self, keys: &[String]) -> Self {
+        Self::new(self.iter().filter(|tag| !keys.iter().any(|key| key == tag_key(tag))))
+    }
+
     /// At most one tag per key (the text before the first `:`): the last one given. What an event has, as the original
     /// keeps its tags in a map.
     pub fn unique<'a>(tags: impl IntoIterator<Item = &'a str>) -> Self {

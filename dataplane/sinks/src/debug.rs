@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
-use veneur_metric::{Check, Event, Point, PointKind};
+use veneur_metric::{Check, Event, Point, PointKind, Tags};
 
 use crate::{Encoded, Items, Part, Payload, SendError, Sink};
 
@@ -13,6 +13,7 @@ use crate::{Encoded, Items, Part, Payload, SendError, Sink};
 pub struct DebugSink<W> {
     name: String,
     output: Mutex<W>,
+    tags_exclude: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -51,7 +52,23 @@ struct CheckLine<'a> {
 impl<W> DebugSink<W> {
     /// Writes to `output`, usually standard output.
     pub fn new(name: impl Into<String>, output: W) -> Self {
-        Self { name: name.into(), output: Mutex::new(output) }
+        Self { name: name.into(), output: Mutex::new(output), tags_exclude: Vec::new() }
+    }
+
+    /// Leaves out tags that begin with one of these.
+    #[must_use]
+    pub fn without(mut self, tags_exclude: Vec<String>) -> Self {
+        self.tags_exclude = tags_exclude;
+        self
+    }
+
+    fn shortened(&self, mut items: Items) -> Items {
+        let kept = |tag: &&str| !self.tags_exclude.iter().any(|start| tag.starts_with(start));
+        let shorten = |tags: &mut Tags| *tags = Tags::new(tags.iter().filter(kept));
+        items.points.iter_mut().for_each(|point| shorten(&mut point.tags));
+        items.events.iter_mut().for_each(|event| shorten(&mut event.tags));
+        items.checks.iter_mut().for_each(|check| shorten(&mut check.tags));
+        items
     }
 }
 
@@ -61,12 +78,10 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Sink for DebugSink<W> {
     }
 
     fn encode(&self, items: &Items) -> Encoded {
-        let payloads = [
-            lines(Part::Points, &items.points, point),
-            lines(Part::Events, &items.events, event),
-            lines(Part::Checks, &items.checks, check),
-        ];
-        payloads.into_iter().flatten().collect::<Vec<_>>().into()
+        if !self.tags_exclude.is_empty() {
+            return encoded(&self.shortened(items.clone()));
+        }
+        encoded(items)
     }
 
     async fn send(&self, payload: &Payload) -> Result<(), SendError> {
@@ -77,6 +92,15 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Sink for DebugSink<W> {
         };
         written.await.map_err(|error| SendError::Unavailable(error.to_string()))
     }
+}
+
+fn encoded(items: &Items) -> Encoded {
+    let payloads = [
+        lines(Part::Points, &items.points, point),
+        lines(Part::Events, &items.events, event),
+        lines(Part::Checks, &items.checks, check),
+    ];
+    payloads.into_iter().flatten().collect::<Vec<_>>().into()
 }
 
 fn lines<'a, T, L: Serialize>(part: Part, items: &'a [T], line: fn(&'a T) -> L) -> Option<Payload> {

@@ -142,6 +142,16 @@ fn debug_lines_are_the_golden_ones() {
 }
 
 #[test]
+fn debug_lines_lack_what_is_excluded() {
+    let sink = DebugSink::new("debug", tokio::io::sink()).without(vec!["env".to_owned()]);
+    let payloads = sink.encode(&items()).payloads;
+    let lines: String = payloads.iter().map(|payload| String::from_utf8_lossy(&payload.body)).collect();
+    let golden = include_str!("golden/debug.jsonl");
+    assert!(golden.contains("\"env:") && !lines.contains("\"env:"), "{lines}");
+    assert_eq!(lines.lines().count(), golden.lines().count());
+}
+
+#[test]
 fn no_output_shows_the_key() {
     let settings = DatadogSettings { api_key: "s3cret".to_owned(), ..DatadogSettings::default() };
     assert!(!format!("{settings:?}").contains("s3cret"));

@@ -115,7 +115,7 @@ impl Merger {
                 ledger.drop_new(reason, count);
             }
         });
-        self.output.sinks.iter().for_each(|sink| sink.offer(items.clone()));
+        self.output.publish(items);
         self.output.pass_on(facts, passed);
         Ok(())
     }

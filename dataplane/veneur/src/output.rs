@@ -1,18 +1,23 @@
 //! Where a flush goes: partials to the next tier, points there or to this instance's own sinks.
 
+mod routes;
+
 use std::{
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use veneur_aggregate::Flush;
+use veneur_config::Server;
 use veneur_forward::{Account, Batch, Facts, lane::Lane};
 use veneur_metric::{Check, Event, Point, Stamp, Tags};
-use veneur_sinks::Delivery;
+use veneur_sinks::{Delivery, Items};
 use veneur_wire::{encode_check, encode_event, encode_partial, encode_point, metricpb::Metric};
+
+pub(crate) use routes::Routes;
 
 /// The ways out of an instance.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub(crate) struct Output {
     pub(crate) forward_points: bool,
     /// To backends.
     pub(crate) sinks: Vec<Delivery>,
+    /// Which of them a point goes to, as the configuration says now.
+    pub(crate) routes: RwLock<Arc<Routes>>,
     /// The ledger of everything but what is in the sinks' own.
     pub(crate) account: Arc<Account>,
     sequence: AtomicU64,
@@ -38,7 +45,14 @@ impl Output {
         sinks: Vec<Delivery>,
         account: Arc<Account>,
     ) -> Self {
-        Self { name, lane, forward_points, sinks, account, sequence: AtomicU64::new(0) }
+        Self { name, lane, forward_points, sinks, routes: RwLock::default(), account, sequence: AtomicU64::new(0) }
+    }
+
+    /// Follows the routes of a configuration. Sinks stay as they are.
+    pub(crate) fn route(&self, config: &Server) {
+        let names: Vec<&str> = self.sinks.iter().map(Delivery::name).collect();
+        let routes = Arc::new(Routes::new(&config.sink_routes, &names));
+        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
     }
 
     /// Sends one interval's flush on its ways. `stamp` is the interval it was flushed in.
@@ -80,10 +94,7 @@ impl Output {
             return;
         }
         self.count_without_sink(events.len() + checks.len());
-        for sink in &self.sinks {
-            sink.offer(events.clone());
-            sink.offer(checks.clone());
-        }
+        self.publish(Items { points: Vec::new(), events, checks });
     }
 
     /// Whether points of others go on to the next tier, as this instance's own do.
@@ -108,11 +119,19 @@ impl Output {
         }
     }
 
-    /// Hands points to every sink.
-    pub(crate) fn publish(&self, points: Vec<Point>) {
-        let Some((last, others)) = self.sinks.split_last() else { return };
-        others.iter().for_each(|sink| sink.offer(points.clone()));
-        last.offer(points);
+    /// Hands points to the sinks that their routes name; events and checks to every sink.
+    pub(crate) fn publish(&self, items: impl Into<Items>) {
+        let items = items.into();
+        let routes = Arc::clone(&self.routes.read().unwrap_or_else(PoisonError::into_inner));
+        if routes.is_empty() {
+            let Some((last, others)) = self.sinks.split_last() else { return };
+            others.iter().for_each(|sink| sink.offer(items.clone()));
+            last.offer(items);
+            return;
+        }
+        for (sink, points) in self.sinks.iter().zip(routes.share(&items.points, self.sinks.len())) {
+            sink.offer(Items { points, events: items.events.clone(), checks: items.checks.clone() });
+        }
     }
 
     /// Delivers what is held, for as long as `budget` lasts. What is left is dropped and counted.

@@ -116,7 +116,8 @@ pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
             discovered,
             config: Arc::clone(&running),
         };
-        let import = Some(Import::new(Arc::<Router>::clone(&router), Arc::clone(&account)));
+        let import =
+            config.imports_over_http().then(|| Import::new(Arc::<Router>::clone(&router), Arc::clone(&account)));
         let admin = Admin { view: Arc::new(view), quit: None, profiling: config.http.enable_profiling, import };
         http = admin::start(&config.http_address, admin, serving.clone(), &mut tasks).await?;
     }

@@ -101,6 +101,7 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
     let sinks = config.metric_sinks.iter().map(|sink| delivery(sink, config)).collect::<anyhow::Result<Vec<_>>>()?;
     let output =
         Arc::new(Output::new(config.hostname.clone(), lane, config.forward_points, sinks, Arc::clone(&account)));
+    output.route(config);
 
     let (flushing, importing, serving) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
@@ -158,7 +159,7 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
             flusher: Arc::clone(&flusher),
         });
         let quit = config.http_quit.then(|| quit.clone());
-        let import = Some(http_import(config, merger, account));
+        let import = config.imports_over_http().then(|| http_import(config, merger, account));
         let admin = Admin { view, quit, profiling: config.enable_profiling, import };
         http = admin::start(&config.http_address, admin, serving.clone(), &mut tasks).await?;
     }
@@ -219,6 +220,7 @@ impl Running {
         self.budget.limit(settings::limits(config));
         let publishing = Arc::new(settings::publishing(config));
         *self.flusher.publishing.write().unwrap_or_else(PoisonError::into_inner) = publishing;
+        self.flusher.output.route(config);
         let rules = Arc::new(settings::rules(config));
         self.listeners().iter().for_each(|listener| listener.follow(&rules));
         self.flusher.observer.follow(&rules);
@@ -263,17 +265,21 @@ fn role(config: &Server) -> &'static str {
 }
 
 fn delivery(sink: &veneur_config::Sink, config: &Server) -> anyhow::Result<Delivery> {
+    let tags_exclude = veneur_sinks::TagsExclude::new(&config.tags_exclude).for_sink(&sink.name);
     let limits = veneur_sinks::Limits { max_bytes: config.buffer_max_bytes, max_age: config.buffer_max_age.0 };
     Ok(match &sink.kind {
         SinkKind::Blackhole {} => Delivery::new(BlackholeSink::new(&sink.name), limits),
-        SinkKind::Debug {} => Delivery::new(DebugSink::new(&sink.name, tokio::io::stdout()), limits),
+        SinkKind::Debug {} => {
+            let sink = DebugSink::new(&sink.name, tokio::io::stdout()).without(tags_exclude);
+            Delivery::new(sink, limits)
+        }
         SinkKind::Datadog(datadog) => {
             let settings = DatadogSettings {
                 api_key: datadog.api_key.expose().to_owned(),
                 api_hostname: datadog.api_hostname.clone(),
                 flush_max_per_body: datadog.flush_max_per_body,
                 timeout: SINK_TIMEOUT,
-                tags_exclude: veneur_sinks::TagsExclude::new(&config.tags_exclude).for_sink(&sink.name),
+                tags_exclude,
                 metric_name_prefix_drops: datadog.metric_name_prefix_drops.clone(),
                 exclude_tags_prefix_by_prefix_metric: datadog
                     .exclude_tags_prefix_by_prefix_metric

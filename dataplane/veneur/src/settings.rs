@@ -108,6 +108,7 @@ pub fn rules(server: &Server) -> Rules {
         ScopeRule { name: name_rule(&rule.name), kinds: kinds.collect(), scope }
     });
     Rules {
+        drop_tags: server.drop_tags.clone(),
         extend_tags: server.extend_tags.clone(),
         scopes: scopes.collect(),
         relative: server.relative_error_sketches.iter().map(name_rule).collect(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     ForwardProtocol, Invalid, Listen, Note, SelfScope, Server, Validate, Weight,
     listen::{bind_problem, is_host_port},
-    sink,
+    routes, sink,
 };
 
 /// A second, the resolution of a point's time.
@@ -21,6 +21,7 @@ impl Validate for Server {
         self.node.check(&mut problems);
         self.ways(&mut problems);
         problems.extend(sink::problems(&self.metric_sinks));
+        problems.extend(routes::problems(&self.sink_routes, &self.metric_sinks));
         problems
     }
 

@@ -186,7 +186,7 @@ impl Open<'_> {
                         batch[filled] = sample;
                         filled += 1;
                     }
-                    Ok(notice) => match take_notice(notice, &rules.extend_tags, kubelet, peer, notices) {
+                    Ok(notice) => match take_notice(notice, rules, kubelet, peer, notices) {
                         Ok(Skipped(sections)) => {
                             samples.aggregated += 1;
                             samples.skipped_sections += u64::from(sections);
@@ -237,7 +237,7 @@ fn sent_by<'a>(peer: Option<&'a Peer>, batch: &mut [Sample<'a>]) {
 /// Keeps an event or a service check, or says why not.
 fn take_notice(
     item: Item<'_>,
-    extend_tags: &[String],
+    rules: &Rules,
     kubelet: Option<&Kubelet>,
     peer: Option<&Peer>,
     notices: &mut Notices,
@@ -253,7 +253,7 @@ fn take_notice(
                 let extended = of_sender(kubelet, &event.tags, event::fields(text));
                 event.tags = Tags::unique(extended.iter().chain(event.tags.iter()));
             }
-            event.tags = event.tags.extended_unique(extend_tags);
+            event.tags = event.tags.without(&rules.drop_tags).extended_unique(&rules.extend_tags);
             (notices.event(event), skipped)
         }
         Item::ServiceCheck(text) => {
@@ -261,7 +261,7 @@ fn take_notice(
             if let Some(kubelet) = kubelet {
                 check.tags = of_sender(kubelet, &check.tags, service_check::fields(text));
             }
-            check.tags = check.tags.extended(extend_tags);
+            check.tags = check.tags.without(&rules.drop_tags).extended(&rules.extend_tags);
             (notices.check(check), skipped)
         }
         Item::Sample(_) => unreachable!("samples go into the table"),
