@@ -22,12 +22,13 @@ pub struct Sink {
     /// Nowhere: takes everything and does nothing with it, for measurements.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blackhole: Option<BlackholeSink>,
-    /// Keys of tags that this sink does not get; at most 32. Unlike `tags.exclude` it makes no series one. Default: none.
+    /// Beginnings of tags that this sink does not get, as `pod:` for every tag with the key `pod`; at most 32. Unlike
+    /// `tags.exclude` it makes no series one. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 200)))]
     #[x_kube(merge_strategy = ListMerge::Set,
-        validation = Rule::new("self.all(key, !key.matches('[:,|\\n]'))")
-            .message("tagsExclude are keys of tags: no colon and no value, no comma, no | and no line break"))]
+        validation = Rule::new("self.all(start, !start.matches('[,|\\n]'))")
+            .message("tagsExclude are beginnings of tags, as pod: or env:dev; they hold no comma, no | and no line break"))]
     pub tags_exclude: Vec<String>,
 }
 

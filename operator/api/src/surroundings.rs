@@ -11,8 +11,12 @@ use crate::yes;
 /// Encryption between sidecars, proxies and globals.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("(self.mode == 'CertManager') == has(self.issuerRef)")
-    .message("tls.issuerRef is required when tls.mode is CertManager, and has no meaning with another mode"))]
+#[x_kube(
+    validation = Rule::new("(self.mode == 'CertManager') == has(self.issuerRef)")
+        .message("tls.issuerRef is required when tls.mode is CertManager, and has no meaning with another mode"),
+    validation = Rule::new("(self.mode == 'CertManager') == has(self.caBundle)")
+        .message("tls.caBundle is required when tls.mode is CertManager, and has no meaning with another mode: sidecars check proxies against it")
+)]
 pub struct Tls {
     /// `Disabled`: plain text, as older Veneurs speak it. `SelfSigned`: the operator makes and renews the certificates.
     /// `CertManager`: cert-manager does, by `issuerRef`. Proxies and globals show each other certificates; sidecars hold
@@ -20,9 +24,16 @@ pub struct Tls {
     /// `Disabled`.
     #[serde(default)]
     pub mode: TlsMode,
-    /// The issuer, for `mode: CertManager`. Its certificate must be in the Secret's `ca.crt`.
+    /// The issuer, for `mode: CertManager`. It must fill in the Secret's `ca.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer_ref: Option<IssuerRef>,
+    /// Certificates of the issuer's authority, PEM, at most 4096 characters, for `mode: CertManager`. Sidecars get it, as
+    /// they hold no Secret and the operator reads none. While an authority is replaced it holds both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    #[x_kube(validation = Rule::new("self.contains('-----BEGIN CERTIFICATE-----')")
+        .message("tls.caBundle holds certificates in PEM, -----BEGIN CERTIFICATE----- and what follows"))]
+    pub ca_bundle: Option<String>,
 }
 
 /// Who makes certificates.

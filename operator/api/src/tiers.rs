@@ -213,6 +213,10 @@ pub struct Node {
     /// `NAME-node`. Default `None`.
     #[serde(default)]
     pub pod_tags: PodTags,
+    /// Ask the kubelet without checking its certificate, for `podTags`. Many kubelets sign their own; but who can take the
+    /// node's address then gets the agent's token. Default false.
+    #[serde(default)]
+    pub kubelet_insecure: bool,
     /// The pods.
     #[serde(flatten)]
     pub placement: Placement,

@@ -4,7 +4,7 @@
 
 use kube::core::cel::Validator;
 use serde_json::Value;
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::LazyLock};
 
 /// Checked by the API server's own code, which only a cluster test can ask.
 const BUILT_IN: [&str; 8] = [
@@ -23,9 +23,11 @@ fn sentences(object: &Value) -> Vec<String> {
 }
 
 fn sentences_of_update(object: &Value, old: Option<&Value>) -> Vec<String> {
-    let crd = serde_json::to_value(veneur_operator_api::crd()).expect("plain JSON");
-    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-    match Validator::new().validate_with_defaults(schema, object, old) {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+        let crd = serde_json::to_value(veneur_operator_api::crd()).expect("plain JSON");
+        crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+    });
+    match Validator::new().validate_with_defaults(&SCHEMA, object, old) {
         Ok(()) => Vec::new(),
         Err(errors) => errors.into_vec().into_iter().map(|error| error.message).collect(),
     }
@@ -140,7 +142,7 @@ spec:
     selector: { matchLabels: { team: shop }, matchExpressions: [{ key: env, operator: NotIn, values: [dev] }] }
     clusterDefault: true
     onMissed: Evict
-  tls: { mode: CertManager, issuerRef: { name: ca, kind: ClusterIssuer } }
+  tls: { mode: CertManager, issuerRef: { name: ca, kind: ClusterIssuer }, caBundle: '-----BEGIN CERTIFICATE-----' }
   networkPolicy: { enabled: true, extraEgress: [{ cidr: 10.0.0.0/8, ports: [443] }, { cidr: 'fd00::/8' }] }
   monitoring: { podMonitor: Disabled, labels: { release: prometheus } }
   sinks:

@@ -13,13 +13,17 @@ pub const CA_MANAGER: &str = "veneur-operator-ca";
 pub const PIPELINE: &str = "veneur.dev/pipeline";
 /// Label: namespace of that pipeline, on injected pods.
 pub const PIPELINE_NAMESPACE: &str = "veneur.dev/pipeline-ns";
-/// Label: tier of a pod, `proxy` or `global`.
+/// Label: tier of a pod, `proxy`, `global` or `node`.
 pub const ROLE: &str = "veneur.dev/role";
 
 /// Port where a tier imports over gRPC.
 pub const IMPORT_PORT: u16 = 8128;
 /// Name of that port.
 pub const IMPORT_PORT_NAME: &str = "import";
+/// Where agents of nodes read `DogStatsD`, over UDP and TCP.
+pub const DOGSTATSD_PORT: u16 = 8125;
+/// Name of that port.
+pub const DOGSTATSD_PORT_NAME: &str = "dogstatsd";
 /// Admin port of every role: probes, metrics, status.
 pub const ADMIN_PORT: u16 = 8127;
 
@@ -30,6 +34,8 @@ pub enum Role {
     Proxy,
     /// Aggregates and publishes.
     Global,
+    /// Reads what the pods of its node send.
+    Node,
 }
 
 impl Role {
@@ -38,6 +44,7 @@ impl Role {
         match self {
             Self::Proxy => "proxy",
             Self::Global => "global",
+            Self::Node => "node",
         }
     }
 }
@@ -52,10 +59,20 @@ pub fn config_name(pipeline: &str) -> String {
     format!("{pipeline}-veneur")
 }
 
+/// Name of the Secret with the tiers' certificate, of type `kubernetes.io/tls`, with `ca.crt` besides.
+pub fn tls_name(pipeline: &str) -> String {
+    format!("{pipeline}-tls")
+}
+
+/// Name of the Service's host, as a pod of any namespace resolves it.
+pub fn tier_host(pipeline: &str, namespace: &str, role: Role) -> String {
+    format!("{}.{namespace}.svc", tier_name(pipeline, role))
+}
+
 /// Where a tier imports, as a pod of any namespace resolves it. Without the cluster's domain, which pods find through
 /// their search path and the operator does not know.
 pub fn import_address(pipeline: &str, namespace: &str, role: Role) -> String {
-    format!("{}.{namespace}.svc:{IMPORT_PORT}", tier_name(pipeline, role))
+    format!("{}:{IMPORT_PORT}", tier_host(pipeline, namespace, role))
 }
 
 /// Labels of a pipeline's objects; `role` for those of one tier.

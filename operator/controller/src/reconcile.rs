@@ -81,8 +81,8 @@ async fn walk(pipeline: &VeneurPipeline, context: &Context) -> (Outcome, Result<
         }
     };
     let observed = async {
-        let proxy = observe::observe(&context.client, &validated, Role::Proxy, &applied.proxy).await?;
-        let global = observe::observe(&context.client, &validated, Role::Global, &applied.global).await?;
+        let proxy = observe::observe(&context.client, &validated, Role::Proxy, applied.proxy.as_ref()).await?;
+        let global = observe::observe(&context.client, &validated, Role::Global, applied.global.as_ref()).await?;
         Ok(Tiers { proxy, global })
     };
     match observed.await {

@@ -38,20 +38,76 @@ pub(crate) const SMALLEST: &str = "sinks: [{name: debug, debug: {}}]";
 
 pub(crate) const FULL: &str = "
 version: 2.0.0
-image: { repository: mirror.example/veneur, pullPolicy: Always }
+image: { repository: mirror.example/veneur, pullPolicy: Always, pullSecrets: [registry] }
 flush: { interval: 1m }
 aggregation:
   percentiles: [p50, p99.9]
   aggregates: [Median, HMean]
-  scopes: [{ match: { namePrefix: billing. }, types: [Counter, Timer], scope: Global }]
-tags: { add: { cluster: eu1, price: 5$ } }
+  scopes: [{ match: { namePrefix: billing. }, types: [Counter, Timer], scope: Global }, { scope: Fleet }]
+  relativeError: [size.]
+tags:
+  add: { cluster: eu1, price: 5$ }
+  exclude: [nonce]
+  fromPodLabels: { app.kubernetes.io/name: service }
+  cardinalityLimit: { perPod: 500, perGlobal: 2000000 }
 sidecar: { resources: { requests: { cpu: 50m, memory: 48Mi }, limits: { memory: 96Mi } } }
-proxy: { replicas: 4, resources: { requests: { cpu: 1 } } }
-global: { replicas: 5, resources: { limits: { memory: 1Gi } } }
+node:
+  enabled: true
+  exposure: HostPort
+  podTags: Orchestrator
+  kubeletInsecure: true
+  tolerations: [{ operator: Exists }]
+  drain: { preStopSeconds: 0, shutdownSeconds: 8, terminationGracePeriodSeconds: 10 }
+proxy:
+  autoscaling: { minReplicas: 4, maxReplicas: 20 }
+  resources: { requests: { cpu: 1 } }
+  maxConnectionAge: 90s
+  trafficDistribution: PreferClose
+  buffer: { maxBytes: 128Mi, maxAge: 30s }
+  drain: { preStopSeconds: 5, shutdownSeconds: 30, terminationGracePeriodSeconds: 45 }
+  disruptionBudget: { maxUnavailable: 2 }
+global:
+  replicas: 5
+  resources: { limits: { memory: 1Gi } }
+  ring: { hash: Veneur, rollout: { strategy: Rolling } }
+  drainPolicy: FlushToSinks
+  buffer: { maxBytes: 32Mi }
+  nodeSelector: { disk: ssd }
+  priorityClassName: high
+  podLabels: { team: metrics }
+  podAnnotations: { note: kept }
+  topologySpreadConstraints: [{ maxSkew: 2, topologyKey: rack, whenUnsatisfiable: DoNotSchedule }]
+  affinity: { podAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [{ topologyKey: rack }] } }
 sinks:
-  - { name: eu-main, datadog: { site: datadoghq.eu, apiKeySecret: { name: datadog, key: api-key } } }
-  - { name: fake, datadog: { url: 'http://intake.test:8080', apiKeySecret: { name: other, key: k } } }
+  - name: eu-main
+    tagsExclude: ['pod:']
+    datadog:
+      site: datadoghq.eu
+      apiKeySecret: { name: datadog, key: api-key }
+      maxPerRequest: 1000
+      dropNamePrefixes: [debug.]
+  - { name: fake, datadog: { url: 'http://intake.test.svc:8080', apiKeySecret: { name: other, key: k } } }
   - { name: debug, debug: {} }
+routing: [{ name: billing, match: { namePrefix: billing., tags: ['env:prod'] }, sinks: [eu-main] }]
+tls: { mode: SelfSigned }
+networkPolicy: { extraEgress: [{ cidr: 10.0.0.0/8, ports: [443] }, { cidr: 'fd00::/8' }] }
+monitoring: { labels: { release: prometheus } }
+";
+
+/// Proxies alone, which send to another cluster.
+pub(crate) const RELAY: &str = "
+global: { enabled: false, forwardTo: 'veneur.eu.example:8128' }
+tls: { mode: CertManager, issuerRef: { name: ca, kind: ClusterIssuer }, caBundle: '-----BEGIN CERTIFICATE-----' }
+";
+
+/// One global and no proxy, for agents of nodes.
+pub(crate) const LONE: &str = "
+sinks: [{ name: debug, debug: {} }]
+sidecar: { enabled: false }
+proxy: { enabled: false }
+node: { enabled: true }
+networkPolicy: { enabled: false }
+monitoring: { podMonitor: Disabled }
 ";
 
 pub(crate) fn validated(spec: &str) -> Validated {

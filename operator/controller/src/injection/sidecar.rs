@@ -5,8 +5,8 @@ use veneur_config::{Server, to_yaml};
 
 use super::{Skip, SkipReason};
 use crate::{
-    labels::{ADMIN_PORT, Role, import_address},
-    reconcile::validate::Validated,
+    labels::ADMIN_PORT,
+    reconcile::{build::configuration::local, validate::Validated},
 };
 
 /// Name of the container.
@@ -86,19 +86,5 @@ fn config(pipeline: &Validated) -> Server {
         .into_iter()
         .flat_map(|port| ["127.0.0.1", "[::1]"].map(|address| format!("udp://{address}:{port}")))
         .collect();
-    Server {
-        interval: pipeline.interval,
-        synchronize_with_interval: true,
-        percentiles: pipeline.percentiles.clone(),
-        aggregates: pipeline.aggregates.clone(),
-        extend_tags: pipeline.tags.clone(),
-        metric_scopes: pipeline.scopes.clone(),
-        statsd_listen_addresses: listeners,
-        http_address: format!("0.0.0.0:{ADMIN_PORT}"),
-        forward_address: import_address(&pipeline.name, &pipeline.namespace, Role::Proxy),
-        forward_points: true,
-        // Some twenty series for each pod would cost more than they tell: a sidecar's ledgers are on its admin port.
-        self_metrics: false,
-        ..Server::default()
-    }
+    Server { statsd_listen_addresses: listeners, ..local(pipeline) }
 }

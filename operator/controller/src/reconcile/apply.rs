@@ -9,7 +9,8 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    api::{Patch, PatchParams},
+    api::{DynamicObject, Patch, PatchParams},
+    core::{ApiResource, GroupVersionKind},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use veneur_operator_api::VeneurPipeline;
@@ -20,10 +21,10 @@ use crate::labels::FIELD_MANAGER;
 /// What the API server made of the Deployments, their status included.
 #[derive(Debug, Clone)]
 pub struct Applied {
-    /// The proxies.
-    pub proxy: Deployment,
-    /// The globals.
-    pub global: Deployment,
+    /// The proxies, if there are any.
+    pub proxy: Option<Deployment>,
+    /// The globals, if there are any.
+    pub global: Option<Deployment>,
 }
 
 /// Why the objects are not as they should be.
@@ -116,28 +117,92 @@ pub fn words(error: &kube::Error) -> String {
 /// before proxies, so that a new proxy finds its members.
 pub async fn apply(client: &Client, owner: &str, resources: &Resources) -> Result<Applied, ApplyError> {
     // Without `..`, so that a new kind cannot be forgotten here.
-    let Resources { config_map, service_account, role, role_binding, proxy_service, global_service, global, proxy } =
-        resources;
+    let Resources {
+        config_map,
+        service_accounts,
+        role,
+        role_binding,
+        services,
+        certificate,
+        network_policies,
+        budgets,
+        global,
+        proxy,
+        node,
+        autoscalers,
+        pod_monitor,
+    } = resources;
+    not_taken(client, owner, config_map).await?;
     try_join_all([
-        not_taken(client, owner, config_map).boxed(),
-        not_taken(client, owner, service_account).boxed(),
-        not_taken(client, owner, role).boxed(),
-        not_taken(client, owner, role_binding).boxed(),
-        not_taken(client, owner, proxy_service).boxed(),
-        not_taken(client, owner, global_service).boxed(),
-        not_taken(client, owner, global).boxed(),
-        not_taken(client, owner, proxy).boxed(),
+        all_free(client, owner, service_accounts).boxed(),
+        all_free(client, owner, role.as_slice()).boxed(),
+        all_free(client, owner, role_binding.as_slice()).boxed(),
+        all_free(client, owner, services).boxed(),
+        all_free(client, owner, network_policies).boxed(),
+        all_free(client, owner, budgets).boxed(),
+        all_free(client, owner, global.as_slice()).boxed(),
+        all_free(client, owner, proxy.as_slice()).boxed(),
+        all_free(client, owner, node.as_slice()).boxed(),
+        all_free(client, owner, autoscalers).boxed(),
     ])
     .await?;
     one(client, config_map).await?;
-    one(client, service_account).await?;
-    one(client, role).await?;
-    one(client, role_binding).await?;
-    one(client, proxy_service).await?;
-    one(client, global_service).await?;
-    let global = one(client, global).await?;
-    let proxy = one(client, proxy).await?;
+    all(client, service_accounts).await?;
+    all(client, role.as_slice()).await?;
+    all(client, role_binding.as_slice()).await?;
+    all(client, services).await?;
+    foreign(client, certificate.as_ref()).await?;
+    all(client, network_policies).await?;
+    all(client, budgets).await?;
+    let global = all(client, global.as_slice()).await?.pop();
+    let proxy = all(client, proxy.as_slice()).await?.pop();
+    all(client, node.as_slice()).await?;
+    all(client, autoscalers).await?;
+    foreign(client, pod_monitor.as_ref()).await?;
     Ok(Applied { proxy, global })
+}
+
+async fn all_free<K>(client: &Client, owner: &str, objects: &[K]) -> Result<(), ApplyError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + Serialize
+        + DeserializeOwned,
+{
+    try_join_all(objects.iter().map(|object| not_taken(client, owner, object))).await.map(drop)
+}
+
+async fn all<K>(client: &Client, objects: &[K]) -> Result<Vec<K>, ApplyError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + Serialize
+        + DeserializeOwned,
+{
+    let mut applied = Vec::new();
+    for object in objects {
+        applied.push(one(client, object).await?);
+    }
+    Ok(applied)
+}
+
+/// Applies an object of a kind that this cluster may not know; then there is nothing to do.
+async fn foreign(client: &Client, object: Option<&DynamicObject>) -> Result<(), ApplyError> {
+    let Some((object, types)) = object.and_then(|object| Some((object, object.types.as_ref()?))) else { return Ok(()) };
+    let (group, version) = types.api_version.split_once('/').unwrap_or(("", &types.api_version));
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &types.kind));
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let objects: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
+    match objects.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(source) => {
+            let (kind, source) = (types.kind.clone(), Box::new(source));
+            Err(ApplyError::Refused { verb: "apply", kind, namespace, name, source })
+        }
+    }
 }
 
 /// An object of that name does not exist, or is the pipeline's. By name, not by uid: what is left of a pipeline that

@@ -30,8 +30,9 @@ pub async fn observe(
     client: &Client,
     pipeline: &Validated,
     role: Role,
-    deployment: &Deployment,
+    deployment: Option<&Deployment>,
 ) -> Result<TierReport, kube::Error> {
+    let Some(deployment) = deployment else { return Ok(disabled()) };
     let pods = if complete(deployment) {
         Vec::new()
     } else {
@@ -39,6 +40,12 @@ pub async fn observe(
         pods.list(&ListParams::default().labels(&labels::selector_text(&pipeline.name, role))).await?.items
     };
     Ok(report(pipeline, role, deployment, &pods))
+}
+
+/// A tier that the spec wants none of.
+fn disabled() -> TierReport {
+    let status = TierStatus { summary: "-".to_owned(), ..TierStatus::default() };
+    TierReport { status, available: true, reason: "Disabled".to_owned(), message: "the spec wants none".to_owned() }
 }
 
 /// What the counts and the pods say together. Pure.

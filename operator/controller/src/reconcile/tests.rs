@@ -84,8 +84,13 @@ async fn every_object_is_applied_under_one_manager_before_the_status() {
             "/apis/rbac.authorization.k8s.io/v1/namespaces/metrics/rolebindings/default-proxy",
             "/api/v1/namespaces/metrics/services/default-proxy",
             "/api/v1/namespaces/metrics/services/default-global",
+            "/apis/networking.k8s.io/v1/namespaces/metrics/networkpolicies/default-proxy",
+            "/apis/networking.k8s.io/v1/namespaces/metrics/networkpolicies/default-global",
+            "/apis/policy/v1/namespaces/metrics/poddisruptionbudgets/default-proxy",
+            "/apis/policy/v1/namespaces/metrics/poddisruptionbudgets/default-global",
             "/apis/apps/v1/namespaces/metrics/deployments/default-global",
             "/apis/apps/v1/namespaces/metrics/deployments/default-proxy",
+            "/apis/monitoring.coreos.com/v1/namespaces/metrics/podmonitors/default",
             "/apis/veneur.dev/v1alpha1/namespaces/metrics/veneurpipelines/default/status",
         ]
     );

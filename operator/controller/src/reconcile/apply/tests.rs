@@ -54,7 +54,7 @@ async fn an_object_of_the_pipeline_is_applied_again() {
     let there = present(&json!([owner("veneur.dev/v1alpha1", "VeneurPipeline", "default", true)]));
     let (client, seen) = api_server(move |method, _, _| (method == "GET").then(|| (200, there.clone())));
     apply(&client, "default", &build(&validated(SMALLEST))).await.expect("its own");
-    assert_eq!(seen.lock().expect("no poison").iter().filter(|(method, ..)| method == "PATCH").count(), 8);
+    assert_eq!(seen.lock().expect("no poison").iter().filter(|(method, ..)| method == "PATCH").count(), 13);
 }
 
 #[test]

@@ -103,7 +103,7 @@ async fn the_pods_are_asked_while_old_ones_serve() {
     let new = json!({"metadata": {"name": "new"}, "status": waiting("ErrImagePull", "no such host")});
     let pods = json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": [new]});
     let (client, _) = api_server(move |_, path, _| path.contains("/pods").then(|| (200, pods.clone())));
-    let report = observe(&client, &validated(FULL), Role::Global, &deployment(&all_new_ones_stuck(3))).await;
+    let report = observe(&client, &validated(FULL), Role::Global, Some(&deployment(&all_new_ones_stuck(3)))).await;
     assert_eq!(report.expect("observed").reason, "ImagePullFailed");
 }
 
