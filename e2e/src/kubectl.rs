@@ -18,22 +18,31 @@ pub fn kubectl(arguments: &[&str]) -> Result<String, Refusal> {
 
 /// Applies manifests as a user does, with kubectl's strict validation.
 pub fn apply(manifests: &str) {
-    if let Err(Refusal(why)) = try_apply(manifests) {
+    if let Err(Refusal(why)) = try_apply(manifests, &[]) {
         panic!("kubectl apply failed: {why}\n{manifests}");
     }
 }
 
 /// Applies what has to be refused; what the user is told.
 pub fn apply_refused(manifests: &str) -> String {
-    match try_apply(manifests) {
+    match try_apply(manifests, &[]) {
         Err(Refusal(why)) => why,
         Ok(said) => panic!("this must be refused, and was not: {said}\n{manifests}"),
     }
 }
 
-fn try_apply(manifests: &str) -> Result<String, Refusal> {
+/// Asks the API server whether it would take manifests; what kubectl says, with its strict validation.
+pub fn accepted(manifests: &str) -> String {
+    match try_apply(manifests, &["--dry-run=server"]) {
+        Ok(said) => said,
+        Err(Refusal(why)) => panic!("this must be accepted, and was not: {why}\n{manifests}"),
+    }
+}
+
+fn try_apply(manifests: &str, more: &[&str]) -> Result<String, Refusal> {
     let mut child = Command::new("kubectl")
         .args(["apply", "-f", "-"])
+        .args(more)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

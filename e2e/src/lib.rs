@@ -11,7 +11,7 @@ mod namespace;
 mod pipeline;
 mod sample;
 
-pub use kubectl::{Refusal, apply, apply_refused, get, kubectl, raw};
+pub use kubectl::{Refusal, accepted, apply, apply_refused, get, kubectl, raw};
 pub use namespace::{Namespace, eventually};
 pub use pipeline::{Fleet, condition, intake, pipeline, secret};
 pub use sample::{Batch, batches, manifest};

@@ -24,6 +24,31 @@ fn each_wrong_pipeline_is_refused_with_its_sentence() {
     }
 }
 
+/// What a rule on a change says, which no single object shows.
+#[test]
+fn a_ring_changes_its_hash_only_where_that_is_accepted() {
+    let namespace = Namespace::new("rehash");
+    let ring = |ring: &str| {
+        format!(
+            "apiVersion: veneur.dev/v1alpha1
+kind: VeneurPipeline
+metadata: {{ name: ring, namespace: {} }}
+spec:
+  proxy: {{ replicas: 1 }}
+  global: {{ replicas: 1, ring: {ring} }}
+  sinks: [{{ name: debug, debug: {{}} }}]
+",
+            namespace.0
+        )
+    };
+    apply(&ring("{}"));
+    let said = apply_refused(&ring("{ hash: Veneur }"));
+    let expected =
+        "ring.hash moves every key when changed; set ring.allowRehash: true to accept one interval of split series";
+    assert!(said.contains(expected), "{said}");
+    apply(&ring("{ hash: Veneur, allowRehash: true }"));
+}
+
 #[test]
 fn a_missing_secret_is_named_and_its_arrival_noticed() {
     let namespace = Namespace::new("secretless");

@@ -51,7 +51,7 @@ pub struct Sidecar {
     pub resources: Option<Resources>,
     /// Give the sidecar limits equal to its requests where the pod would be `Guaranteed` without it, so that the pod stays
     /// so. Default true.
-    #[serde(default = "yes")]
+    #[serde(default = "yes", rename = "preserveQoS")]
     pub preserve_qos: bool,
     /// As whom the sidecar runs. It always meets the restricted Pod Security Standard.
     #[serde(default)]

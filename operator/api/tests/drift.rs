@@ -38,6 +38,8 @@ fn everything_a_rule_reads_is_bounded_and_every_field_is_documented() {
     let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     walk("spec", spec);
     assert!(!crd.to_string().contains("nullable"));
+    // An API server refuses the whole definition for one whose cost it cannot bound, as that of a number in a text.
+    assert!(!crd.to_string().contains("messageExpression"));
 }
 
 /// No rule reads what is below these: Kubernetes' own types, which `kubectl explain pod.spec` describes.

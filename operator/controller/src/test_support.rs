@@ -77,7 +77,7 @@ global:
   podLabels: { team: metrics }
   podAnnotations: { note: kept }
   topologySpreadConstraints: [{ maxSkew: 2, topologyKey: rack, whenUnsatisfiable: DoNotSchedule }]
-  affinity: { podAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [{ topologyKey: rack }] } }
+  affinity: { podAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [{ topologyKey: rack, labelSelector: {} }] } }
 sinks:
   - name: eu-main
     tagsExclude: ['pod:']

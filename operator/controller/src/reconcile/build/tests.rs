@@ -243,3 +243,28 @@ fn globals_import_from_proxies_alone() {
 fn building_twice_gives_the_same_objects() {
     assert_eq!(build(&validated(FULL)), build(&validated(FULL)));
 }
+
+#[test]
+fn every_example_can_be_built_and_its_tiers_read_their_files() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/examples");
+    let mut built = 0;
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("text");
+        for object in text.split("\n---\n").filter(|object| object.contains("kind: VeneurPipeline")) {
+            let pipeline = serde_saphyr::from_str(object).expect("a pipeline");
+            let validated = crate::reconcile::validate::validate(&pipeline, &crate::test_support::defaults());
+            let resources = build(&validated.unwrap_or_else(|invalid| panic!("{}: {invalid}", path.display())));
+            for (file, text) in resources.config_map.data.expect("data") {
+                let unknown = match file.as_str() {
+                    "proxy.yaml" => parse::<Proxy>(&file, &text).map(|parsed| parsed.unknown),
+                    _ => parse::<Server>(&file, &text).map(|parsed| parsed.unknown),
+                };
+                let unknown = unknown.unwrap_or_else(|error| panic!("{}: {file}: {error}", path.display()));
+                assert!(unknown.is_empty(), "{}: {file}: {unknown:?}", path.display());
+            }
+            built += 1;
+        }
+    }
+    assert!(built > 20, "{built} only");
+}
