@@ -31,7 +31,8 @@ pub fn crd() -> CustomResourceDefinition {
             }
         }
     }
-    serde_json::from_value(tree).expect("only optional keys were removed")
+    unwrap_lines(&mut tree);
+    serde_json::from_value(tree).expect("only optional keys were removed and texts changed")
 }
 
 /// The definition as YAML: `crds/veneurpipelines.veneur.dev.yaml`.
@@ -63,6 +64,22 @@ pub fn chart_crd_yaml() -> String {
 
 /// Fields of tiers whose types are Kubernetes' own.
 const KUBERNETES_OWN: [&str; 3] = ["affinity", "tolerations", "topologySpreadConstraints"];
+
+/// Makes one line of each paragraph of a description: `kubectl explain` wraps them itself, and would keep ours too.
+fn unwrap_lines(tree: &mut Value) {
+    match tree {
+        Value::Object(members) => {
+            for (key, value) in members {
+                match value {
+                    Value::String(text) if key == "description" => *text = text.replace('\n', " "),
+                    value => unwrap_lines(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(unwrap_lines),
+        _ => {}
+    }
+}
 
 /// Removes a keyword of the schema. A property may bear the same name: its value is a schema, never a bool or a text.
 fn strip(tree: &mut Value, keyword: &str) {

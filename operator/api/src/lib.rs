@@ -4,7 +4,7 @@
 //! a sink; everything else has a default. Only fields that work are here.
 //!
 //! Laws: every wrong input gets one sentence from the API server, before anything is stored (`tests/wrong.rs`);
-//! `crds/` is printed from these types (`tests/drift.rs`).
+//! `crds/` and `docs/pipeline.md` are printed from these types (`tests/drift.rs`).
 //!
 //! Not here: what the data plane makes of a value (`veneur-config`), how objects are built (`veneur-operator`).
 
@@ -18,6 +18,7 @@ mod injection;
 mod pipeline;
 mod placement;
 mod quantity;
+mod reference;
 mod resources;
 mod routing;
 mod sidecar;
@@ -35,6 +36,7 @@ pub use injection::{From, Injection, NamespaceSelector, OnMissed, SelectorOperat
 pub use pipeline::{Flush, Management, VeneurPipeline, VeneurPipelineSpec};
 pub use placement::{Autoscaling, DisruptionBudget, Drain, Placement, Scaling};
 pub use quantity::Quantity;
+pub use reference::reference_md;
 pub use resources::Resources;
 pub use routing::{Route, RouteMatch};
 pub use sidecar::{

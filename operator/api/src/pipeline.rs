@@ -9,8 +9,8 @@ use crate::{
     VeneurPipelineStatus,
 };
 
-/// What the pipeline should be. Only `sinks` has no default. Keys that running pods take: `aggregation`'s percentiles and
-/// aggregates, `tags.cardinalityLimit.perGlobal`; any other change of a tier replaces its pods, globals first.
+/// What the pipeline should be. Only `sinks` has no default. Running globals take changes of `aggregation`, `routing` and
+/// `tags.cardinalityLimit.perGlobal` within a minute; any other change of a tier replaces its pods, globals first.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "veneur.dev",

@@ -101,8 +101,8 @@ impl Default for Drain {
         .message("autoscaling needs resources.requests.cpu: its target is a share of what is requested")
 )]
 pub struct Scaling {
-    /// How many pods, 1 to 1000. Absent: the tier's default. Excludes `autoscaling`. With one pod, an upgrade still starts
-    /// the new one first.
+    /// How many pods, 1 to 1000. Default: 2 proxies; 3 globals, or 1 where there are no proxies. Excludes `autoscaling`. With
+    /// one pod, an upgrade still starts the new one first, but for a global without proxies.
     // No schema default: it would make this field always present, and `autoscaling` excludes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]

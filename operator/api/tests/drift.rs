@@ -20,6 +20,11 @@ fn stored_definition_is_the_printed_one() {
 }
 
 #[test]
+fn page_of_fields_is_the_printed_one() {
+    same("docs/pipeline.md", &veneur_operator_api::reference_md());
+}
+
+#[test]
 fn chart_holds_the_printed_definition() {
     same(
         "charts/veneur-operator/templates/crds/veneurpipelines.veneur.dev.yaml",

@@ -1,0 +1,109 @@
+//! The simpler ways of deploying: without proxies, with an agent on each node, and through another pipeline.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use veneur_e2e::{Namespace, apply, condition, eventually, get, kubectl};
+
+const SOON: Duration = Duration::from_mins(2);
+
+fn pipeline(namespace: &Namespace, name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: veneur.dev/v1alpha1
+kind: VeneurPipeline
+metadata: {{ name: {name}, namespace: {} }}
+spec:
+  flush: {{ interval: 1s }}
+{spec}
+",
+        namespace.0
+    )
+}
+
+fn is_ready(namespace: &Namespace, name: &str) {
+    eventually("the pipeline is ready", SOON, || {
+        let pipeline = get(&["-n", &namespace.0, "veneurpipeline", name]).map_err(|refusal| refusal.0)?;
+        let ready = condition(&pipeline, "Ready");
+        if ready["status"] == "True" { Ok(()) } else { Err(ready.to_string()) }
+    });
+}
+
+/// A pod that increments `topology.hits` ten times a second at `host:8125`, or where the sidecar says.
+fn application(namespace: &Namespace, annotations: &str, host: &str) -> String {
+    let image = std::env::var("VENEUR_SAMPLE_IMAGE").expect("VENEUR_SAMPLE_IMAGE names the application's image");
+    let script = "import os, signal, socket, sys, time\\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\\n\
+                  out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\\n\
+                  while True:\\n  out.sendto(b'topology.hits:1|c', (os.environ['TO'], 8125))\\n  time.sleep(0.1)";
+    format!(
+        "apiVersion: v1
+kind: Pod
+metadata: {{ name: app, namespace: {0}, annotations: {{ {annotations} }} }}
+spec:
+  terminationGracePeriodSeconds: 2
+  containers:
+    - name: app
+      image: {image}
+      imagePullPolicy: IfNotPresent
+      env: [{{ name: TO, value: {host} }}]
+      command: [python3, -c, \"{script}\"]
+",
+        namespace.0
+    )
+}
+
+/// Waits until the globals of a pipeline have published a point of the application's, and returns it.
+fn published(namespace: &Namespace, name: &str) -> Value {
+    let selector = format!("veneur.dev/pipeline={name},veneur.dev/role=global");
+    eventually("the application's counter is published", SOON, || {
+        let logs = kubectl(&["-n", &namespace.0, "logs", "-l", &selector, "--tail=-1"]).map_err(|refusal| refusal.0)?;
+        let points = logs.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut hits = points.filter(|point| point["name"] == "topology.hits");
+        hits.next().ok_or_else(|| format!("not yet in {} lines", logs.lines().count()))
+    })
+}
+
+#[test]
+fn without_proxies_sidecars_send_to_the_one_global() {
+    let namespace = Namespace::new("lone");
+    apply(&pipeline(&namespace, "lone", "  proxy: { enabled: false }\n  sinks: [{ name: debug, debug: {} }]"));
+    is_ready(&namespace, "lone");
+    assert!(get(&["-n", &namespace.0, "deployment", "lone-proxy"]).is_err(), "there are no proxies");
+    apply(&application(&namespace, "veneur.dev/inject: lone", "127.0.0.1"));
+    let point = published(&namespace, "lone");
+    assert!(point["tags"].to_string().contains("host:app"), "a pod's own: {point}");
+}
+
+#[test]
+fn an_agent_takes_what_the_pods_of_its_node_send_to_its_service() {
+    let namespace = Namespace::new("agents");
+    let spec = "  sidecar: { enabled: false }
+  node: { enabled: true, tolerations: [{ operator: Exists }] }
+  proxy: { replicas: 1 }
+  global: { replicas: 1 }
+  sinks: [{ name: debug, debug: {} }]";
+    apply(&pipeline(&namespace, "nodes", spec));
+    is_ready(&namespace, "nodes");
+    kubectl(&["-n", &namespace.0, "rollout", "status", "daemonset/nodes-node", "--timeout=90s"]).expect("agents start");
+    apply(&application(&namespace, "", &format!("nodes-node.{}.svc", namespace.0)));
+    let point = published(&namespace, "nodes");
+    let nodes = get(&["nodes"]).expect("nodes are listed");
+    let node = nodes["items"][0]["metadata"]["name"].as_str().expect("a name");
+    assert!(point["tags"].to_string().contains(&format!("host:{node}")), "the node's own: {point}");
+}
+
+#[test]
+fn a_pipeline_without_globals_sends_to_another_one() {
+    let namespace = Namespace::new("relay");
+    apply(&pipeline(
+        &namespace,
+        "above",
+        "  proxy: { replicas: 1 }\n  global: { replicas: 1 }\n  sinks: [{ name: debug, debug: {} }]",
+    ));
+    let forward = format!("above-proxy.{}.svc:8128", namespace.0);
+    let spec = format!("  proxy: {{ replicas: 1 }}\n  global: {{ enabled: false, forwardTo: \"{forward}\" }}");
+    apply(&pipeline(&namespace, "edge", &spec));
+    is_ready(&namespace, "above");
+    is_ready(&namespace, "edge");
+    apply(&application(&namespace, "veneur.dev/inject: edge", "127.0.0.1"));
+    published(&namespace, "above");
+}
