@@ -1,117 +1,199 @@
-//! Where the webhook's authority lives: one Secret for all replicas, and the `caBundle` of the webhook configuration.
+//! Where a keyring is kept: one Secret in the operator's namespace, which every replica follows.
 //!
-//! Whichever replica comes first creates the Secret; the others lose the race to create it and read it. The chart
-//! renders no certificate, and owns every other field of the webhook configuration.
+//! Whichever replica comes first creates the Secret; the others lose the race to create it and read it. From then on
+//! only the leader writes it, and only the version that it has read, so that two leaders could not undo each other's
+//! steps.
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context as _, bail};
-use k8s_openapi::{
-    ByteString,
-    api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Secret},
-};
+use anyhow::Context as _;
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, Client,
-    api::{ObjectMeta, Patch, PatchParams, PostParams},
+    Api, Client, ResourceExt as _,
+    api::{ObjectMeta, PostParams},
+    runtime::{WatchStreamExt as _, watcher},
 };
-use serde_json::json;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    certificate::Authority,
-    labels::{CA_MANAGER, FIELD_MANAGER},
+    keyring::{Keyring, Lifetimes, step},
+    labels::FIELD_MANAGER,
 };
 
-/// How often the webhook configuration is looked at: it may be rendered anew without its `caBundle`.
-const LOOK: Duration = Duration::from_secs(30);
-/// Wait after a first failure to publish, doubled up to [`LOOK`].
-const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// A keyring in its Secret.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// The authorities.
+    pub keyring: Arc<Keyring>,
+    /// The Secret's version; none where it was deleted since.
+    version: Option<String>,
+}
 
-/// Reads the authority, or makes the one that all replicas will read.
-pub async fn load_or_create(client: &Client, namespace: &str, secret: &str) -> anyhow::Result<Authority> {
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    if let Some(found) =
-        secrets.get_opt(secret).await.with_context(|| format!("reading secret {namespace}/{secret}"))?
-    {
-        return read(&found, namespace, secret);
+/// The Secret of one keyring, and what every replica knows of it.
+#[derive(Clone)]
+pub struct Safe {
+    client: Client,
+    namespace: String,
+    name: String,
+    subject: &'static str,
+    lifetimes: Lifetimes,
+    kept: watch::Sender<Kept>,
+}
+
+impl std::fmt::Debug for Safe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Safe").field("namespace", &self.namespace).field("name", &self.name).finish_non_exhaustive()
     }
-    let authority = Authority::generate(SystemTime::now())?;
-    let data = [("ca.crt", authority.certificate_pem().to_owned()), ("ca.key", authority.key_pem())];
-    let object = Secret {
+}
+
+impl Safe {
+    /// Reads the Secret, or makes the one that all replicas will read.
+    pub async fn open(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        subject: &'static str,
+        lifetimes: Lifetimes,
+    ) -> anyhow::Result<Self> {
+        let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+        let found = secrets.get_opt(name).await.with_context(|| format!("reading secret {namespace}/{name}"))?;
+        let kept = if let Some(found) = found {
+            read(&found, subject)?
+        } else {
+            let keyring = Keyring::found(subject, SystemTime::now(), &lifetimes)?;
+            match secrets.create(&PostParams::default(), &secret(name, &keyring, None)).await {
+                Ok(created) => {
+                    tracing::info!(%namespace, secret = name, "Created an authority");
+                    Kept { keyring: Arc::new(keyring), version: created.resource_version() }
+                }
+                Err(kube::Error::Api(status)) if status.code == 409 => read(&secrets.get(name).await?, subject)?,
+                Err(error) => return Err(error).with_context(|| format!("creating secret {namespace}/{name}")),
+            }
+        };
+        let (kept, _) = watch::channel(kept);
+        Ok(Self { client, namespace: namespace.to_owned(), name: name.to_owned(), subject, lifetimes, kept })
+    }
+
+    /// The authorities as last read, and each change of them.
+    pub fn keyring(&self) -> watch::Receiver<Kept> {
+        self.kept.subscribe()
+    }
+
+    /// How long its authorities and leaves last.
+    pub fn lifetimes(&self) -> &Lifetimes {
+        &self.lifetimes
+    }
+
+    /// Keeps what is known as the Secret is, until `stop`.
+    pub async fn follow(self, stop: CancellationToken) {
+        let fields = format!("metadata.name={}", self.name);
+        let events = watcher(self.secrets(), watcher::Config::default().fields(&fields)).default_backoff();
+        let mut events = std::pin::pin!(events.take_until(stop.cancelled_owned()));
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Apply(found) | watcher::Event::InitApply(found)) => {
+                    match read(&found, self.subject) {
+                        Ok(kept) => self.learnt(kept),
+                        Err(error) => {
+                            tracing::error!(error = format!("{error:#}"), "Going on with the authority known before");
+                        }
+                    }
+                }
+                Ok(watcher::Event::Delete(_)) => {
+                    tracing::warn!(
+                        namespace = self.namespace,
+                        secret = self.name,
+                        "Secret deleted; the leader restores it"
+                    );
+                    self.kept.send_modify(|kept| kept.version = None);
+                }
+                Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
+                Err(error) => {
+                    tracing::warn!(secret = self.name, %error, "Watching the authority's secret failed, trying again");
+                }
+            }
+        }
+    }
+
+    fn learnt(&self, kept: Kept) {
+        self.kept.send_if_modified(|known| {
+            let news = known.version != kept.version;
+            if news {
+                *known = kept;
+            }
+            news
+        });
+    }
+
+    /// Takes the step that is due, if any, where this bundle has been published for `published`; for the leader alone.
+    pub async fn advance(&self, published: Option<Duration>) -> anyhow::Result<()> {
+        let Kept { keyring, version } = self.kept.borrow().clone();
+        let now = SystemTime::now();
+        let due = step(keyring.ends(), published, now, &self.lifetimes);
+        let after = match due {
+            Some(step) => Arc::new(keyring.after(step, self.subject, now, &self.lifetimes)?),
+            None if version.is_none() => keyring,
+            None => return Ok(()),
+        };
+        let object = secret(&self.name, &after, version.as_deref());
+        let written = if version.is_some() {
+            self.secrets().replace(&self.name, &PostParams::default(), &object).await
+        } else {
+            self.secrets().create(&PostParams::default(), &object).await
+        };
+        match written {
+            Ok(written) => {
+                tracing::info!(secret = self.name, step = ?due, "Authority's secret written");
+                self.learnt(Kept { keyring: after, version: written.resource_version() });
+                Ok(())
+            }
+            // Somebody else wrote it: the watch will say what.
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                self.kept.send_modify(|kept| kept.version = None);
+                Ok(())
+            }
+            Err(error) => Err(error).with_context(|| format!("writing secret {}/{}", self.namespace, self.name)),
+        }
+    }
+
+    /// How often a step can become due.
+    pub fn pace(&self) -> Duration {
+        (self.lifetimes.settle / 4).clamp(Duration::from_millis(100), Duration::from_mins(1))
+    }
+
+    fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+}
+
+fn secret(name: &str, keyring: &Keyring, version: Option<&str>) -> Secret {
+    Secret {
         metadata: ObjectMeta {
-            name: Some(secret.to_owned()),
+            name: Some(name.to_owned()),
             labels: Some(BTreeMap::from([("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned())])),
+            resource_version: version.map(str::to_owned),
             ..ObjectMeta::default()
         },
-        data: Some(data.map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes()))).into()),
+        data: Some(keyring.to_data()),
         ..Secret::default()
-    };
-    match secrets.create(&PostParams::default(), &object).await {
-        Ok(_) => {
-            tracing::info!(%namespace, secret, "Created the webhook's authority");
-            Ok(authority)
-        }
-        Err(kube::Error::Api(status)) if status.code == 409 => read(&secrets.get(secret).await?, namespace, secret),
-        Err(error) => Err(error).with_context(|| format!("creating secret {namespace}/{secret}")),
     }
 }
 
-fn read(object: &Secret, namespace: &str, secret: &str) -> anyhow::Result<Authority> {
-    let entry = |key: &str| {
-        let bytes = object.data.as_ref().and_then(|data| data.get(key));
-        bytes.and_then(|bytes| String::from_utf8(bytes.0.clone()).ok())
-    };
-    let (Some(key), Some(certificate)) = (entry("ca.key"), entry("ca.crt")) else {
-        bail!("secret {namespace}/{secret} lacks ca.key or ca.crt: delete it, it is made anew");
-    };
-    Authority::from_pem(&key, &certificate)
-        .with_context(|| format!("secret {namespace}/{secret} holds no usable authority: delete it, it is made anew"))
+fn read(object: &Secret, subject: &'static str) -> anyhow::Result<Kept> {
+    let keyring = Keyring::from_data(subject, object.data.as_ref().unwrap_or(&BTreeMap::new()));
+    let keyring = keyring.with_context(|| {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        format!("secret {namespace}/{name} holds no usable authority; `kubectl -n {namespace} delete secret {name}`, and it is made anew")
+    })?;
+    Ok(Kept { keyring: Arc::new(keyring), version: object.resource_version() })
 }
 
-/// Keeps the `caBundle` of every webhook in `configuration` at `bundle_pem`, until `stop`.
-pub async fn publish(client: Client, configuration: String, bundle_pem: String, stop: CancellationToken) {
-    let mut wait = FIRST_RETRY;
-    loop {
-        match publish_once(&client, &configuration, &bundle_pem).await {
-            Ok(written) => {
-                if written {
-                    tracing::info!(configuration, "Published the webhook's authority");
-                }
-                wait = LOOK;
-            }
-            Err(error) => {
-                tracing::warn!(configuration, error = format!("{error:#}"), "Cannot publish the webhook's authority");
-                wait = if wait == LOOK { FIRST_RETRY } else { (wait * 2).min(LOOK) };
-            }
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
-        }
-    }
-}
-
-async fn publish_once(client: &Client, configuration: &str, bundle_pem: &str) -> anyhow::Result<bool> {
-    let configurations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
-    let found = configurations.get(configuration).await.context("reading the webhook configuration")?;
-    let bundle = ByteString(bundle_pem.as_bytes().to_vec());
-    let webhooks = found.webhooks.unwrap_or_default();
-    if webhooks.iter().all(|webhook| webhook.client_config.ca_bundle.as_ref() == Some(&bundle)) {
-        return Ok(false);
-    }
-    // Only the bundles: every other field stays its owner's.
-    let ours: Vec<_> =
-        webhooks.iter().map(|webhook| json!({"name": webhook.name, "clientConfig": {"caBundle": bundle}})).collect();
-    let body = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": configuration},
-        "webhooks": ours,
-    });
-    let params = PatchParams::apply(CA_MANAGER).force();
-    configurations.patch(configuration, &params, &Patch::Apply(body)).await.context("applying the bundle")?;
-    Ok(true)
-}
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
-//! The webhook's certificates: one authority for all replicas, one leaf for each.
+//! Certificates: authorities, the leaves they sign, and the leaf that a server shows.
 //!
-//! The authority's key is in a Secret that every replica reads ([`crate::authority`]); each signs its own leaf in
-//! memory, so that no leaf is stored and none is shared. A leaf can be exchanged while connections are served.
+//! Pure but for the random numbers of keys: time comes in as an argument. Where authorities are kept is
+//! [`crate::authority`]'s, and when one takes over from another [`crate::keyring`]'s.
 
 use std::{
     fmt,
@@ -15,19 +15,14 @@ use rcgen::{
 };
 use rustls::{
     crypto::ring::sign::any_supported_type,
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
-/// Life of the authority.
-const AUTHORITY_LIFE: Duration = Duration::from_hours(24 * 365 * 10);
-/// Life of a leaf; a replica that lives longer than half of it signs a new one.
-pub const LEAF_LIFE: Duration = Duration::from_hours(24 * 90);
 /// Certificates are valid from this long before they are made, for clocks that go slow.
 const BACKDATED: Duration = Duration::from_hours(1);
-/// Subject of the authority; the issuer in every leaf.
-const SUBJECT: &str = "veneur-operator webhook authority";
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -38,39 +33,96 @@ pub enum CertificateError {
     /// A key was made that TLS cannot use.
     #[error("cannot use the key for TLS")]
     Tls(#[from] rustls::Error),
+    /// Something else than certificates or a key in PEM.
+    #[error("no PEM")]
+    Pem(#[from] rustls::pki_types::pem::Error),
+    /// Something else than a certificate, in the right wrapping.
+    #[error("no X.509 certificate")]
+    Malformed,
 }
 
-/// Signs leaves; what the API server trusts.
+/// Signs leaves; what clients trust.
 pub struct Authority {
     key: KeyPair,
-    certificate_pem: String,
+    subject: &'static str,
+    certificate: Certificate,
+}
+
+/// A certificate, and when it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Its text in PEM.
+    pub pem: String,
+    /// The end of its life.
+    pub expires: SystemTime,
+}
+
+impl Certificate {
+    /// The certificate of a text in PEM; the first where there are several.
+    pub fn from_pem(pem: &str) -> Result<Self, CertificateError> {
+        let expires = expires(&CertificateDer::from_pem_slice(pem.as_bytes())?)?;
+        Ok(Self { pem: pem.to_owned(), expires })
+    }
+}
+
+/// The end of a certificate's life.
+pub fn expires(certificate: &CertificateDer<'_>) -> Result<SystemTime, CertificateError> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::Malformed)?;
+    let seconds = parsed.validity().not_after.timestamp();
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Authority")
+        f.debug_struct("Authority").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
+
+/// What a leaf is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purpose {
+    /// Names of the server, the first of which is the subject as well.
+    pub names: Vec<String>,
+    /// Whether its holder also shows it as a client.
+    pub client: bool,
+    /// How long it lives, where its authority lives as long.
+    pub life: Duration,
+}
+
+/// A leaf and its key in PEM.
+#[derive(Clone)]
+pub struct Leaf {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// Its key. Secret.
+    pub key_pem: String,
+}
+
+impl fmt::Debug for Leaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leaf").field("certificate", &self.certificate).finish_non_exhaustive()
     }
 }
 
 impl Authority {
-    /// A new authority.
-    pub fn generate(now: SystemTime) -> Result<Self, CertificateError> {
+    /// A new authority that lives for `life`.
+    pub fn generate(subject: &'static str, now: SystemTime, life: Duration) -> Result<Self, CertificateError> {
         let key = KeyPair::generate()?;
-        let mut params = authority_params();
+        let mut params = authority_params(subject);
         params.not_before = (now - BACKDATED).into();
-        params.not_after = (now + AUTHORITY_LIFE).into();
-        let certificate_pem = params.self_signed(&key)?.pem();
-        Ok(Self { key, certificate_pem })
+        params.not_after = (now + life).into();
+        let certificate = Certificate::from_pem(&params.self_signed(&key)?.pem())?;
+        Ok(Self { key, subject, certificate })
     }
 
-    /// The authority of a Secret.
-    pub fn from_pem(key_pem: &str, certificate_pem: &str) -> Result<Self, CertificateError> {
-        Ok(Self { key: KeyPair::from_pem(key_pem)?, certificate_pem: certificate_pem.to_owned() })
+    /// An authority that was kept.
+    pub fn from_pem(subject: &'static str, key: &str, certificate: &str) -> Result<Self, CertificateError> {
+        Ok(Self { key: KeyPair::from_pem(key)?, subject, certificate: Certificate::from_pem(certificate)? })
     }
 
-    /// The certificate: what goes into `caBundle`.
-    pub fn certificate_pem(&self) -> &str {
-        &self.certificate_pem
+    /// The certificate, for those who trust it.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
     }
 
     /// The key: what goes into the Secret, and nowhere else.
@@ -78,27 +130,29 @@ impl Authority {
         self.key.serialize_pem()
     }
 
-    /// A leaf for a server of these names.
-    pub fn sign(&self, names: &[String], now: SystemTime) -> Result<CertifiedKey, CertificateError> {
-        let mut params = CertificateParams::new(names)?;
-        params.distinguished_name = named(names.first().map_or(SUBJECT, String::as_str));
+    /// A new key, and the certificate for it. It never outlives the authority.
+    pub fn sign(&self, purpose: &Purpose, now: SystemTime) -> Result<Leaf, CertificateError> {
+        let mut params = CertificateParams::new(purpose.names.clone())?;
+        params.distinguished_name = named(purpose.names.first().map_or(self.subject, String::as_str));
         params.not_before = (now - BACKDATED).into();
-        params.not_after = (now + LEAF_LIFE).into();
+        params.not_after = (now + purpose.life).min(self.certificate.expires).into();
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        if purpose.client {
+            params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+        }
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         // An issuer is a name and a key: the authority's own certificate need not be parsed.
-        let issuer = authority_params();
-        let certificate = params.signed_by(&key, &Issuer::from_params(&issuer, &self.key))?;
-        let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Ok(CertifiedKey::new(vec![CertificateDer::from(certificate)], any_supported_type(&private)?))
+        let issuer = authority_params(self.subject);
+        let pem = params.signed_by(&key, &Issuer::from_params(&issuer, &self.key))?.pem();
+        Ok(Leaf { certificate: Certificate::from_pem(&pem)?, key_pem: key.serialize_pem() })
     }
 }
 
-fn authority_params() -> CertificateParams {
+fn authority_params(subject: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
-    params.distinguished_name = named(SUBJECT);
+    params.distinguished_name = named(subject);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
@@ -111,19 +165,31 @@ fn named(name: &str) -> DistinguishedName {
     subject
 }
 
-/// The leaf in use.
+/// The leaf that a server shows.
 pub struct CurrentLeaf(RwLock<Arc<CertifiedKey>>);
 
 impl CurrentLeaf {
-    /// Starts with a leaf.
-    pub fn new(leaf: CertifiedKey) -> Self {
-        Self(RwLock::new(Arc::new(leaf)))
+    /// Starts with the leaf of these texts, with what leads from it to its authority.
+    pub fn new(certificates_pem: &str, key_pem: &str) -> Result<Self, CertificateError> {
+        Ok(Self(RwLock::new(Arc::new(certified(certificates_pem, key_pem)?))))
     }
 
-    /// Uses another one from the next connection on.
-    pub fn exchange(&self, leaf: CertifiedKey) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(leaf);
+    /// Shows another one from the next connection on; those that are open keep what they agreed on.
+    pub fn exchange(&self, certificates_pem: &str, key_pem: &str) -> Result<(), CertificateError> {
+        let leaf = Arc::new(certified(certificates_pem, key_pem)?);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = leaf;
+        Ok(())
     }
+}
+
+fn certified(certificates_pem: &str, key_pem: &str) -> Result<CertifiedKey, CertificateError> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates_pem.as_bytes()).collect::<Result<_, _>>()?;
+    if chain.is_empty() {
+        return Err(CertificateError::Malformed);
+    }
+    let key = CertifiedKey::new(chain, any_supported_type(&PrivateKeyDer::from_pem_slice(key_pem.as_bytes())?)?);
+    key.keys_match()?;
+    Ok(key)
 }
 
 impl fmt::Debug for CurrentLeaf {

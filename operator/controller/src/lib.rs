@@ -10,13 +10,18 @@
 //! Not here: the resource itself (`veneur-operator-api`), the tiers' configuration keys (`veneur-config`).
 
 pub mod authority;
+pub mod bundle;
 pub mod certificate;
 pub mod context;
 pub mod controller;
+pub mod election;
 pub mod health;
 pub mod injection;
+pub mod keyring;
 pub mod labels;
+pub mod leaf;
 pub mod pipelines;
+pub mod probe;
 pub mod reconcile;
 pub mod serve;
 pub mod webhook;

@@ -3,23 +3,28 @@
 use std::{
     io::{IsTerminal as _, Write as _},
     net::SocketAddr,
+    path::PathBuf,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use tokio::{net::TcpListener, signal::unix, task::JoinSet};
-use tokio_rustls::TlsAcceptor;
+use k8s_openapi::jiff::SignedDuration;
+use tokio::{net::TcpListener, signal::unix, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use veneur_operator::{
-    authority,
-    certificate::{Authority, CurrentLeaf, LEAF_LIFE},
+    authority::Safe,
+    bundle::Configuration,
     context::{Context, Defaults, Failures},
     controller::Watches,
+    election::Candidate,
     health::Readiness,
+    keyring::Lifetimes,
+    leaf::{Shown, Source},
     pipelines::pipelines,
+    probe,
     serve::serve,
     webhook::Webhook,
 };
@@ -45,9 +50,18 @@ struct Run {
     /// Image of the data plane where a pipeline names none, `repository:version`.
     #[arg(long, env = "VENEUR_IMAGE")]
     image: String,
-    /// Namespace of the operator, for the Secret with the webhook's authority.
+    /// Namespace of the operator, for the Secret with the webhook's authority and the Lease.
     #[arg(long, env = "POD_NAMESPACE", default_value = "veneur-system")]
     namespace: String,
+    /// Name of this replica among those that may lead; by default that of the host.
+    #[arg(long, env = "POD_NAME")]
+    identity: Option<String>,
+    /// Name of the Lease of the replica that leads.
+    #[arg(long, default_value = "veneur-operator")]
+    lease: String,
+    /// How long a leader that is gone without a word is waited for, in whole seconds from 3 s to 1 h.
+    #[arg(long, default_value = "15s", value_parser = |text: &str| duration(text, 3, 3600))]
+    lease_duration: Duration,
     /// Name of the webhook's Service in that namespace.
     #[arg(long, default_value = "veneur-operator-webhook")]
     webhook_service: String,
@@ -57,6 +71,16 @@ struct Run {
     /// Name of the Secret with the webhook's authority; made where it is missing.
     #[arg(long, default_value = "veneur-operator-webhook-ca")]
     webhook_secret: String,
+    /// Folder with `tls.crt` and `tls.key` for the webhook, kept by somebody else, as cert-manager does; then the operator
+    /// has no authority of its own and leaves the webhook configuration alone.
+    #[arg(long)]
+    webhook_certificate_folder: Option<PathBuf>,
+    /// Life of the webhook's authority, from 30 s on. The next one is published when a third of it is left.
+    #[arg(long, default_value = "8760h", value_parser = |text: &str| duration(text, 30, u64::MAX))]
+    authority_lifetime: Duration,
+    /// Life of each replica's certificate, signed anew at half of it; at most half of the authority's.
+    #[arg(long, default_value = "168h", value_parser = |text: &str| duration(text, 10, u64::MAX))]
+    certificate_lifetime: Duration,
     /// Where the webhook listens.
     #[arg(long, default_value = "0.0.0.0:10250")]
     webhook_address: SocketAddr,
@@ -74,6 +98,11 @@ struct Run {
 /// After SIGTERM the webhook is served on for this long: until then the API server may still send pods here.
 const LINGER: Duration = Duration::from_secs(3);
 
+/// Subject of the webhook's authority.
+const WEBHOOK_AUTHORITY: &str = "veneur-operator webhook authority";
+/// By then every API server has read a bundle.
+const SETTLE: Duration = Duration::from_mins(1);
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     // Before the first TLS configuration is built, whoever builds it.
@@ -90,7 +119,8 @@ async fn run(options: Run) -> anyhow::Result<()> {
     let client = kube::Client::try_default().await.context("no cluster is configured")?;
     let defaults = Defaults::of_image(&options.image);
     let context = Arc::new(Context { client: client.clone(), defaults, failures: Failures::default() });
-    let authority = authority::load_or_create(&client, &options.namespace, &options.webhook_secret).await?;
+    let configuration = Configuration::new(client.clone(), &options.webhook_configuration);
+    let (safe, leaf) = webhook_certificate(&client, &options).await?;
     let (pipelines, pipeline_watch) = pipelines();
     let (readiness, ending, end) =
         (Readiness::new(pipelines.clone()), CancellationToken::new(), CancellationToken::new());
@@ -104,16 +134,24 @@ async fn run(options: Run) -> anyhow::Result<()> {
         async move { answer }
     }));
     let webhook = Webhook::new(pipelines, context.defaults.clone());
-    let (tls, leaf) = tls(&authority, &options)?;
-    tasks.spawn(serve(webhook_listener, Some(tls), end.clone(), move |request| {
+    tasks.spawn(serve(webhook_listener, Some(leaf.acceptor()), end.clone(), move |request| {
         let webhook = webhook.clone();
         async move { webhook.answer(request).await }
     }));
-    let bundle = authority.certificate_pem().to_owned();
-    tasks.spawn(authority::publish(client.clone(), options.webhook_configuration.clone(), bundle, end.clone()));
-    tasks.spawn(renew(authority, leaf, names(&options), end.clone()));
-    tasks.spawn(pipeline_watch.run(client, end.clone()));
-    tasks.spawn(Watches::new(&context).run(context, ending.clone()));
+    if let Some(safe) = safe.clone() {
+        tasks.spawn(safe.follow(end.clone()));
+    }
+    tasks.spawn(leaf.keep(end.clone()));
+    let reachable = watch::Sender::default();
+    tasks.spawn(probe::run(configuration.seen(), configuration.name().to_owned(), reachable, end.clone()));
+    tasks.spawn(configuration.clone().follow(end.clone()));
+    tasks.spawn(pipeline_watch.run(client.clone(), end.clone()));
+    let candidate =
+        Candidate::new(client, &options.namespace, &options.lease, &identity(&options), options.lease_duration);
+    tasks.spawn(
+        candidate
+            .run(ending.clone(), move |stop| lead(Arc::clone(&context), safe.clone(), configuration.clone(), stop)),
+    );
 
     tracing::info!(webhook = %options.webhook_address, health = %options.health_address, image = options.image, "Running");
     let early = tokio::select! {
@@ -146,38 +184,57 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
-/// Names under which the API server asks for the webhook.
-fn names(options: &Run) -> Vec<String> {
-    let name = format!("{}.{}.svc", options.webhook_service, options.namespace);
-    vec![name.clone(), format!("{name}.cluster.local")]
-}
-
-fn tls(authority: &Authority, options: &Run) -> anyhow::Result<(TlsAcceptor, Arc<CurrentLeaf>)> {
-    let leaf = Arc::new(CurrentLeaf::new(authority.sign(&names(options), SystemTime::now())?));
-    let mut config = rustls::ServerConfig::builder().with_no_client_auth().with_cert_resolver(Arc::clone(&leaf) as _);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok((TlsAcceptor::from(Arc::new(config)), leaf))
-}
-
-/// Signs a new leaf when half of the old one's life is over.
-async fn renew(authority: Authority, leaf: Arc<CurrentLeaf>, names: Vec<String>, stop: CancellationToken) {
-    let mut wait = LEAF_LIFE / 2;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
-        }
-        wait = match authority.sign(&names, SystemTime::now()) {
-            Ok(new) => {
-                leaf.exchange(new);
-                LEAF_LIFE / 2
-            }
-            Err(error) => {
-                tracing::warn!(%error, "Cannot sign a new certificate, trying again in an hour");
-                Duration::from_hours(1)
-            }
-        };
+/// What only one replica does at a time. Dropping it ends it.
+async fn lead(context: Arc<Context>, safe: Option<Safe>, configuration: Configuration, stop: CancellationToken) {
+    let mut tasks = JoinSet::new();
+    if let Some(safe) = safe {
+        tasks.spawn(configuration.publish(safe, stop.clone()));
     }
+    tasks.spawn(Watches::new(&context).run(context, stop.clone()));
+    // One that ends before it is told to takes the process with it.
+    while let Some(ended) = tasks.join_next().await {
+        if !stop.is_cancelled() {
+            tracing::error!(?ended, "A task of the leader ended");
+            return;
+        }
+    }
+}
+
+/// Where the webhook's certificate comes from, and the first one.
+async fn webhook_certificate(client: &kube::Client, options: &Run) -> anyhow::Result<(Option<Safe>, Shown)> {
+    if let Some(folder) = &options.webhook_certificate_folder {
+        return Ok((None, Shown::first(Source::Files(folder.clone()))?));
+    }
+    let lifetimes = lifetimes(options);
+    let (namespace, secret) = (&options.namespace, &options.webhook_secret);
+    let safe = Safe::open(client.clone(), namespace, secret, WEBHOOK_AUTHORITY, lifetimes).await?;
+    // The names under which the API server asks for the webhook.
+    let name = format!("{}.{}.svc", options.webhook_service, options.namespace);
+    let names = vec![name.clone(), format!("{name}.cluster.local")];
+    let leaf = Shown::first(Source::signed(&safe, names))?;
+    Ok((Some(safe), leaf))
+}
+
+/// Leaves end well before their authority has two successors, and bundles are read well before it ends.
+fn lifetimes(options: &Run) -> Lifetimes {
+    let authority = options.authority_lifetime;
+    Lifetimes { authority, leaf: options.certificate_lifetime.min(authority / 2), settle: SETTLE.min(authority / 12) }
+}
+
+fn identity(options: &Run) -> String {
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    options.identity.clone().unwrap_or_else(|| format!("{}-{}", host().trim(), std::process::id()))
+}
+
+/// A duration such as `15s` or `8760h`, in whole seconds within bounds.
+fn duration(text: &str, least: u64, most: u64) -> Result<Duration, String> {
+    let parsed: SignedDuration =
+        text.parse().map_err(|_| format!("{text:?} is no duration: write it as 90s, 15m or 8760h"))?;
+    let seconds = u64::try_from(parsed.as_secs()).unwrap_or(0);
+    if !(least..=most).contains(&seconds) || parsed.subsec_nanos() != 0 {
+        return Err(format!("{text:?} is not in whole seconds, or not within the bounds that `--help` says"));
+    }
+    Ok(Duration::from_secs(seconds))
 }
 
 async fn terminated() -> anyhow::Result<()> {

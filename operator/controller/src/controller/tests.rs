@@ -18,15 +18,10 @@ fn a_deleted_pipeline_is_no_news() {
 
 #[test]
 fn the_chart_grants_what_watches_and_applying_ask() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/veneur-operator/templates/rbac-cluster.yaml");
-    let template = fs::read_to_string(path).expect("the template");
-    let rules: Vec<&str> = template
-        .lines()
-        .skip_while(|line| *line != "rules:")
-        .take_while(|line| *line != "---")
-        .filter(|line| !line.contains("{{"))
-        .collect();
-    let role: Value = serde_saphyr::from_str(&rules.join("\n")).expect("YAML");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/install.yaml");
+    let objects: Vec<Value> =
+        serde_saphyr::from_multiple(&fs::read_to_string(path).expect("the manifest")).expect("YAML");
+    let role = objects.iter().find(|object| object["kind"] == "ClusterRole").expect("a cluster role");
     let has = |rule: &Value, key: &str, wanted: &str| {
         rule[key].as_array().into_iter().flatten().any(|word| word.as_str() == Some(wanted))
     };

@@ -22,13 +22,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::Webhook;
 use crate::{
-    certificate::{Authority, CurrentLeaf},
+    certificate::{Authority, CurrentLeaf, Purpose},
     pipelines::pipelines,
     serve::serve,
     test_support::{SMALLEST, api_server, defaults, pipeline},
 };
 
 const HOST: &str = "veneur-operator-webhook.veneur-system.svc";
+
+const LIFE: Duration = Duration::from_hours(1);
+
+fn purpose() -> Purpose {
+    Purpose { names: vec![HOST.to_owned()], client: false, life: LIFE }
+}
 
 /// A webhook on loopback, behind TLS, over one pipeline as the stand-in lists it.
 struct Running {
@@ -56,10 +62,11 @@ async fn running() -> Running {
     // Another test of this process may have come first.
     drop(rustls::crypto::ring::default_provider().install_default());
     let now = SystemTime::now();
-    let authority = Authority::generate(now).expect("an authority");
+    let authority = Authority::generate("test", now, LIFE).expect("an authority");
     // As another replica reads it from the Secret.
-    let authority = Authority::from_pem(&authority.key_pem(), authority.certificate_pem()).expect("the same authority");
-    let leaf = Arc::new(CurrentLeaf::new(authority.sign(&[HOST.to_owned()], now).expect("a leaf")));
+    let authority = Authority::from_pem("test", &authority.key_pem(), &authority.certificate().pem).expect("the same");
+    let leaf = authority.sign(&purpose(), now).expect("a leaf");
+    let leaf = Arc::new(CurrentLeaf::new(&leaf.certificate.pem, &leaf.key_pem).expect("a usable one"));
     let config = rustls::ServerConfig::builder().with_no_client_auth().with_cert_resolver(Arc::clone(&leaf) as _);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -71,7 +78,7 @@ async fn running() -> Running {
     }));
 
     let mut roots = RootCertStore::empty();
-    let trusted = CertificateDer::from_pem_slice(authority.certificate_pem().as_bytes()).expect("a certificate");
+    let trusted = CertificateDer::from_pem_slice(authority.certificate().pem.as_bytes()).expect("a certificate");
     roots.add(trusted).expect("an authority's certificate");
     let client = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     Running { address, tls: TlsConnector::from(Arc::new(client)), leaf, authority, stop, tasks }
@@ -154,8 +161,8 @@ async fn what_is_no_review_gets_an_answer_that_says_so() {
 async fn a_leaf_is_exchanged_while_the_webhook_serves() {
     let running = running().await;
     assert_eq!(running.review(asking("false")).await["response"]["allowed"], true);
-    let new = running.authority.sign(&[HOST.to_owned()], SystemTime::now()).expect("a leaf");
-    running.leaf.exchange(new);
+    let new = running.authority.sign(&purpose(), SystemTime::now()).expect("a leaf");
+    running.leaf.exchange(&new.certificate.pem, &new.key_pem).expect("a usable one");
     assert_eq!(running.review(asking("false")).await["response"]["allowed"], true);
     running.end().await;
 }

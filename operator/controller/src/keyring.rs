@@ -1,0 +1,206 @@
+//! Which authority signs, which is about to, and which did: how one takes over from another without a moment in which
+//! a client does not trust what a server shows.
+//!
+//! Law: whatever signs is in every client's bundle already. The steps are: make the next one; publish a bundle with both;
+//! once every client has had time to read it, let the next one sign; once no leaf of the old one is left, forget it. Each
+//! step is one write, and the next is told from what is written alone, so a crash between two of them costs time only.
+//!
+//! Pure but for the random numbers of keys. Not here: where it is written ([`crate::authority`]).
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use k8s_openapi::{ByteString, jiff::Timestamp};
+
+use crate::certificate::{Authority, Certificate, CertificateError};
+
+/// How long things last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// Life of an authority. The next one is made when a third of it is left.
+    pub authority: Duration,
+    /// Life of a leaf. It is signed anew when half of it is over.
+    pub leaf: Duration,
+    /// How long a bundle is published before clients are taken to have read it.
+    pub settle: Duration,
+}
+
+/// The authorities of one purpose.
+#[derive(Debug, Clone)]
+pub struct Keyring {
+    /// Signs.
+    pub current: Arc<Authority>,
+    /// Will sign once its certificate is published.
+    pub next: Option<Arc<Authority>>,
+    /// Signed before; leaves of it may still be in use.
+    pub previous: Option<Previous>,
+}
+
+/// An authority that signs no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Previous {
+    /// Its certificate.
+    pub certificate: Certificate,
+    /// From then on it is not published.
+    pub until: SystemTime,
+}
+
+/// What comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// All are over, and nobody trusts any of them: begin anew.
+    Restart,
+    /// Make the next one.
+    Prepare,
+    /// Let the next one sign.
+    Promote,
+    /// Stop publishing the previous one.
+    Forget,
+}
+
+/// When things end; all that a step depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// The current authority.
+    pub current: SystemTime,
+    /// The next one.
+    pub next: Option<SystemTime>,
+    /// The previous one's time in the bundle.
+    pub previous: Option<SystemTime>,
+}
+
+/// The step that is due, where the bundle of these has been published for `published`.
+pub fn step(ends: Ends, published: Option<Duration>, now: SystemTime, lifetimes: &Lifetimes) -> Option<Step> {
+    let over = |end: SystemTime| end <= now;
+    let left = ends.current.duration_since(now).unwrap_or(Duration::ZERO);
+    let forgettable = ends.previous.is_some_and(over);
+    match ends.next {
+        Some(next) if over(next) => Some(Step::Restart),
+        // Nobody trusts the current one any more: there is nothing to wait for.
+        Some(_) if left.is_zero() => Some(Step::Promote),
+        None if left.is_zero() => Some(Step::Restart),
+        _ if forgettable => Some(Step::Forget),
+        // Two predecessors are never published: the older one's leaves have to be gone.
+        Some(_) if ends.previous.is_none() && published.is_some_and(|since| since >= lifetimes.settle) => {
+            Some(Step::Promote)
+        }
+        // The second where the lifetime asked for became shorter.
+        None if left < lifetimes.authority / 3 || left > lifetimes.authority => Some(Step::Prepare),
+        _ => None,
+    }
+}
+
+impl Keyring {
+    /// A first authority.
+    pub fn found(subject: &'static str, now: SystemTime, lifetimes: &Lifetimes) -> Result<Self, CertificateError> {
+        let current = Arc::new(Authority::generate(subject, now, lifetimes.authority)?);
+        Ok(Self { current, next: None, previous: None })
+    }
+
+    /// What clients are to trust, as PEM.
+    pub fn bundle(&self) -> String {
+        let next = self.next.iter().map(|next| next.certificate());
+        let previous = self.previous.iter().map(|previous| &previous.certificate);
+        std::iter::once(self.current.certificate()).chain(next).chain(previous).map(|one| one.pem.as_str()).collect()
+    }
+
+    /// When its parts end.
+    pub fn ends(&self) -> Ends {
+        Ends {
+            current: self.current.certificate().expires,
+            next: self.next.as_ref().map(|next| next.certificate().expires),
+            previous: self.previous.as_ref().map(|previous| previous.until),
+        }
+    }
+
+    /// The keyring after a step.
+    pub fn after(
+        &self,
+        step: Step,
+        subject: &'static str,
+        now: SystemTime,
+        lifetimes: &Lifetimes,
+    ) -> Result<Self, CertificateError> {
+        let mut after = self.clone();
+        match step {
+            Step::Restart => after = Self::found(subject, now, lifetimes)?,
+            Step::Prepare => after.next = Some(Arc::new(Authority::generate(subject, now, lifetimes.authority)?)),
+            Step::Promote => {
+                if let Some(next) = after.next.take() {
+                    let old = std::mem::replace(&mut after.current, next).certificate().clone();
+                    // Replicas that learn of it late show an old leaf for at most its life.
+                    let until = old.expires.min(now + lifetimes.leaf + lifetimes.settle);
+                    after.previous = Some(Previous { certificate: old, until });
+                }
+            }
+            Step::Forget => after.previous = None,
+        }
+        Ok(after)
+    }
+
+    /// As the entries of a Secret.
+    pub fn to_data(&self) -> BTreeMap<String, ByteString> {
+        let mut data = BTreeMap::new();
+        let mut put = |key: &str, text: String| data.insert(key.to_owned(), ByteString(text.into_bytes()));
+        put("ca.crt", self.current.certificate().pem.clone());
+        put("ca.key", self.current.key_pem());
+        if let Some(next) = &self.next {
+            put("next.crt", next.certificate().pem.clone());
+            put("next.key", next.key_pem());
+        }
+        if let Some(previous) = &self.previous {
+            put("previous.crt", previous.certificate.pem.clone());
+            let until = Timestamp::try_from(previous.until).unwrap_or(Timestamp::MAX);
+            put("previous.until", until.to_string());
+        }
+        data
+    }
+
+    /// From the entries of a Secret; what is wrong with them otherwise.
+    pub fn from_data(subject: &'static str, data: &BTreeMap<String, ByteString>) -> Result<Self, BadKeyring> {
+        let text = |key: &'static str| match data.get(key) {
+            Some(bytes) => String::from_utf8(bytes.0.clone()).map(Some).map_err(|_| BadKeyring::NotText(key)),
+            None => Ok(None),
+        };
+        let authority = |certificate: &'static str, key: &'static str| match (text(certificate)?, text(key)?) {
+            (Some(pem), Some(key_pem)) => Authority::from_pem(subject, &key_pem, &pem)
+                .map(|authority| Some(Arc::new(authority)))
+                .map_err(|source| BadKeyring::Unusable(certificate, source)),
+            (None, None) => Ok(None),
+            (None, _) => Err(BadKeyring::Missing(certificate)),
+            (_, None) => Err(BadKeyring::Missing(key)),
+        };
+        let current = authority("ca.crt", "ca.key")?.ok_or(BadKeyring::Missing("ca.crt"))?;
+        let previous = match text("previous.crt")? {
+            Some(pem) => {
+                let certificate =
+                    Certificate::from_pem(&pem).map_err(|source| BadKeyring::Unusable("previous.crt", source))?;
+                let until = text("previous.until")?.and_then(|text| text.parse::<Timestamp>().ok());
+                let until = until.map_or(certificate.expires, SystemTime::from);
+                Some(Previous { certificate, until })
+            }
+            None => None,
+        };
+        Ok(Self { current, next: authority("next.crt", "next.key")?, previous })
+    }
+}
+
+/// Why the entries of a Secret are no keyring.
+#[derive(Debug, thiserror::Error)]
+pub enum BadKeyring {
+    /// An entry is not there.
+    #[error("it lacks {0}")]
+    Missing(&'static str),
+    /// An entry is not text.
+    #[error("its {0} is no text")]
+    NotText(&'static str),
+    /// An entry is no certificate or does not fit its key.
+    #[error("its {0} cannot be used")]
+    Unusable(&'static str, #[source] CertificateError),
+}
+
+#[cfg(test)]
+mod tests;
