@@ -1,9 +1,10 @@
-//! Rewrites what is generated: the resource's definition, the protocol code, golden files.
+//! Rewrites what is generated: the resource's definition, the protocol code, golden files, manifests.
 
 use std::process::Command;
 
 use anyhow::{Result, ensure};
 
+use crate::chart;
 use crate::cluster::progress::Progress;
 use crate::cluster::workspace;
 
@@ -23,6 +24,7 @@ pub(crate) fn write(progress: &Progress) -> Result<()> {
             Ok(())
         })?;
     }
+    chart::generate(progress)?;
     progress.say("see what changed with `git status`");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Developer commands of this repository, run as `cargo xtask COMMAND`.
 
 mod bench;
+mod chart;
 mod cluster;
 mod demo;
 mod endurance;
@@ -51,7 +52,7 @@ enum Task {
     },
     /// Run every fuzz target for a while, or those that are named.
     Fuzz(fuzz::Fuzz),
-    /// Rewrite what is generated: the resource's definition, protocol code, golden files.
+    /// Rewrite what is generated: the resource's definition, protocol code, golden files, `manifests/install.yaml`.
     Gen,
     /// Check the house rules: directions between rooms, lints, file sizes.
     Tidy,
