@@ -28,6 +28,14 @@ pub struct Lifetimes {
     pub settle: Duration,
 }
 
+impl Lifetimes {
+    /// Those asked for, as far as they fit each other: leaves end well before their authority has a second successor, and
+    /// bundles are read well before it ends.
+    pub fn within(authority: Duration, leaf: Duration, settle: Duration) -> Self {
+        Self { authority, leaf: leaf.min(authority / 2), settle: settle.min(authority / 12) }
+    }
+}
+
 /// The authorities of one purpose.
 #[derive(Debug, Clone)]
 pub struct Keyring {

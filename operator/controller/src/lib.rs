@@ -24,6 +24,7 @@ pub mod pipelines;
 pub mod probe;
 pub mod reconcile;
 pub mod serve;
+pub mod tier_certificate;
 pub mod webhook;
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use veneur_operator::{
     pipelines::pipelines,
     probe,
     serve::serve,
+    tier_certificate::TierCertificates,
     webhook::Webhook,
 };
 
@@ -81,6 +82,16 @@ struct Run {
     /// Life of each replica's certificate, signed anew at half of it; at most half of the authority's.
     #[arg(long, default_value = "168h", value_parser = |text: &str| duration(text, 10, u64::MAX))]
     certificate_lifetime: Duration,
+    /// Name of the Secret with the authority of the tiers, made where it is missing; without, no pipeline can have
+    /// certificates of the operator's.
+    #[arg(long)]
+    tiers_secret: Option<String>,
+    /// Life of the tiers' authority, from 30 s on.
+    #[arg(long, default_value = "87600h", value_parser = |text: &str| duration(text, 30, u64::MAX))]
+    tiers_authority_lifetime: Duration,
+    /// Life of a pipeline's certificate, renewed at two thirds of it; at most half of the authority's.
+    #[arg(long, default_value = "2160h", value_parser = |text: &str| duration(text, 10, u64::MAX))]
+    tiers_certificate_lifetime: Duration,
     /// Where the webhook listens.
     #[arg(long, default_value = "0.0.0.0:10250")]
     webhook_address: SocketAddr,
@@ -102,6 +113,10 @@ const LINGER: Duration = Duration::from_secs(3);
 const WEBHOOK_AUTHORITY: &str = "veneur-operator webhook authority";
 /// By then every API server has read a bundle.
 const SETTLE: Duration = Duration::from_mins(1);
+/// Subject of the tiers' authority.
+const TIERS_AUTHORITY: &str = "veneur-operator tiers authority";
+/// By then every sidecar has asked its proxy for a newer configuration.
+const TIERS_SETTLE: Duration = Duration::from_hours(24);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -121,6 +136,7 @@ async fn run(options: Run) -> anyhow::Result<()> {
     let context = Arc::new(Context { client: client.clone(), defaults, failures: Failures::default() });
     let configuration = Configuration::new(client.clone(), &options.webhook_configuration);
     let (safe, leaf) = webhook_certificate(&client, &options).await?;
+    let certificates = tier_certificates(&client, &options).await?;
     let (pipelines, pipeline_watch) = pipelines();
     let (readiness, ending, end) =
         (Readiness::new(pipelines.clone()), CancellationToken::new(), CancellationToken::new());
@@ -133,13 +149,13 @@ async fn run(options: Run) -> anyhow::Result<()> {
         let answer = probes.answer(&request);
         async move { answer }
     }));
-    let webhook = Webhook::new(pipelines, context.defaults.clone());
+    let webhook = Webhook::new(pipelines.clone(), context.defaults.clone());
     tasks.spawn(serve(webhook_listener, Some(leaf.acceptor()), end.clone(), move |request| {
         let webhook = webhook.clone();
         async move { webhook.answer(request).await }
     }));
-    if let Some(safe) = safe.clone() {
-        tasks.spawn(safe.follow(end.clone()));
+    for safe in safe.iter().chain(certificates.iter().map(|certificates| certificates.safe())) {
+        tasks.spawn(safe.clone().follow(end.clone()));
     }
     tasks.spawn(leaf.keep(end.clone()));
     let reachable = watch::Sender::default();
@@ -148,10 +164,17 @@ async fn run(options: Run) -> anyhow::Result<()> {
     tasks.spawn(pipeline_watch.run(client.clone(), end.clone()));
     let candidate =
         Candidate::new(client, &options.namespace, &options.lease, &identity(&options), options.lease_duration);
-    tasks.spawn(
-        candidate
-            .run(ending.clone(), move |stop| lead(Arc::clone(&context), safe.clone(), configuration.clone(), stop)),
-    );
+    tasks.spawn(candidate.run(ending.clone(), move |stop| {
+        let mut tasks = JoinSet::new();
+        if let Some(safe) = safe.clone() {
+            tasks.spawn(configuration.clone().publish(safe, stop.clone()));
+        }
+        if let Some(certificates) = &certificates {
+            tasks.spawn(Arc::clone(certificates).rotate(pipelines.clone(), stop.clone()));
+        }
+        tasks.spawn(Watches::new(&context).run(Arc::clone(&context), stop.clone()));
+        all(tasks, stop)
+    }));
 
     tracing::info!(webhook = %options.webhook_address, health = %options.health_address, image = options.image, "Running");
     let early = tokio::select! {
@@ -184,14 +207,9 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
-/// What only one replica does at a time. Dropping it ends it.
-async fn lead(context: Arc<Context>, safe: Option<Safe>, configuration: Configuration, stop: CancellationToken) {
-    let mut tasks = JoinSet::new();
-    if let Some(safe) = safe {
-        tasks.spawn(configuration.publish(safe, stop.clone()));
-    }
-    tasks.spawn(Watches::new(&context).run(context, stop.clone()));
-    // One that ends before it is told to takes the process with it.
+/// Waits for what only one replica does at a time; dropping it ends it. One that ends before it is told to takes the
+/// process with it.
+async fn all(mut tasks: JoinSet<()>, stop: CancellationToken) {
     while let Some(ended) = tasks.join_next().await {
         if !stop.is_cancelled() {
             tracing::error!(?ended, "A task of the leader ended");
@@ -200,12 +218,21 @@ async fn lead(context: Arc<Context>, safe: Option<Safe>, configuration: Configur
     }
 }
 
+/// The certificates of the tiers, where the operator makes them.
+async fn tier_certificates(client: &kube::Client, options: &Run) -> anyhow::Result<Option<Arc<TierCertificates>>> {
+    let Some(secret) = &options.tiers_secret else { return Ok(None) };
+    let lifetimes =
+        Lifetimes::within(options.tiers_authority_lifetime, options.tiers_certificate_lifetime, TIERS_SETTLE);
+    let safe = Safe::open(client.clone(), &options.namespace, secret, TIERS_AUTHORITY, lifetimes).await?;
+    Ok(Some(Arc::new(TierCertificates::new(client.clone(), safe))))
+}
+
 /// Where the webhook's certificate comes from, and the first one.
 async fn webhook_certificate(client: &kube::Client, options: &Run) -> anyhow::Result<(Option<Safe>, Shown)> {
     if let Some(folder) = &options.webhook_certificate_folder {
         return Ok((None, Shown::first(Source::Files(folder.clone()))?));
     }
-    let lifetimes = lifetimes(options);
+    let lifetimes = Lifetimes::within(options.authority_lifetime, options.certificate_lifetime, SETTLE);
     let (namespace, secret) = (&options.namespace, &options.webhook_secret);
     let safe = Safe::open(client.clone(), namespace, secret, WEBHOOK_AUTHORITY, lifetimes).await?;
     // The names under which the API server asks for the webhook.
@@ -213,12 +240,6 @@ async fn webhook_certificate(client: &kube::Client, options: &Run) -> anyhow::Re
     let names = vec![name.clone(), format!("{name}.cluster.local")];
     let leaf = Shown::first(Source::signed(&safe, names))?;
     Ok((Some(safe), leaf))
-}
-
-/// Leaves end well before their authority has two successors, and bundles are read well before it ends.
-fn lifetimes(options: &Run) -> Lifetimes {
-    let authority = options.authority_lifetime;
-    Lifetimes { authority, leaf: options.certificate_lifetime.min(authority / 2), settle: SETTLE.min(authority / 12) }
 }
 
 fn identity(options: &Run) -> String {

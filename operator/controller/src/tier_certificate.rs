@@ -1,0 +1,304 @@
+//! Certificates of the tiers: for each pipeline that asks, one Secret `NAME-tls` in its namespace, which the operator
+//! writes and never reads.
+//!
+//! One authority, in the operator's namespace, signs for all pipelines. What decides about renewal is in a [`Record`],
+//! which the caller keeps where the operator may read: as an annotation of an object of the pipeline. A crash between
+//! the Secret and the record costs one more certificate and nothing else.
+//!
+//! Not here: who mounts the Secret; when the authority rotates ([`crate::keyring`]); where it is kept
+//! ([`crate::authority`]).
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use k8s_openapi::{
+    ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference, jiff::Timestamp,
+};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{ObjectMeta, Patch, PatchParams},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use veneur_operator_api::{TlsMode, VeneurPipeline};
+
+use crate::{
+    authority::{Kept, Safe},
+    certificate::{CertificateError, Purpose},
+    keyring::Keyring,
+    labels::{FIELD_MANAGER, Role, labels, tier_name},
+    pipelines::Pipelines,
+    reconcile::revision,
+};
+
+/// Annotation in which a [`Record`] is kept.
+pub const RECORD: &str = "veneur.dev/certificate";
+
+/// The pipeline that a certificate is for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub pipeline: String,
+    /// Makes the pipeline the owner of the Secret.
+    pub owner: Option<OwnerReference>,
+}
+
+/// What is known of a Secret that may not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Hash of the bundle in `ca.crt`, whose first certificate signed `tls.crt`.
+    pub bundle: String,
+    /// Hash of the names.
+    pub names: String,
+    /// From then on there is to be a new one: two thirds of its life.
+    pub renew: Timestamp,
+}
+
+impl Record {
+    /// The record of an annotation; none where it cannot be read.
+    pub fn of(annotation: &str) -> Option<Self> {
+        serde_json::from_str(annotation).ok()
+    }
+
+    /// As an annotation.
+    pub fn annotation(&self) -> String {
+        serde_json::to_string(self).expect("plain data")
+    }
+}
+
+/// Name of the Secret of a pipeline.
+pub fn secret_name(pipeline: &str) -> String {
+    format!("{pipeline}-tls")
+}
+
+/// The name that members of the ring bear: proxies dial them by address, and look for this in their certificates.
+pub fn member_name(pipeline: &str, namespace: &str) -> String {
+    format!("{}.{namespace}.svc", tier_name(pipeline, Role::Global))
+}
+
+/// Names in the certificate, which proxies and globals share: their Services.
+pub fn names(pipeline: &str, namespace: &str) -> Vec<String> {
+    [Role::Proxy, Role::Global]
+        .into_iter()
+        .map(|role| format!("{}.{namespace}.svc", tier_name(pipeline, role)))
+        .flat_map(|name| [name.clone(), format!("{name}.cluster.local")])
+        .collect()
+}
+
+/// Why there is to be a new certificate; none where the recorded one is good.
+pub fn due(record: Option<&Record>, keyring: &Keyring, names: &[String], now: SystemTime) -> Option<&'static str> {
+    let Some(record) = record else { return Some("there is none") };
+    if record.bundle != revision::of(&keyring.bundle()) {
+        return Some("authorities have changed");
+    }
+    if record.names != revision::of(&names.join(",")) {
+        return Some("names have changed");
+    }
+    (SystemTime::from(record.renew) <= now).then_some("its time has come")
+}
+
+/// The Secret with a new certificate, and the record of it.
+pub fn issue(
+    wanted: &Wanted,
+    keyring: &Keyring,
+    life: Duration,
+    now: SystemTime,
+) -> Result<(Secret, Record), CertificateError> {
+    let names = names(&wanted.pipeline, &wanted.namespace);
+    let hash = revision::of(&names.join(","));
+    let leaf = keyring.current.sign(&Purpose { names, client: true, life }, now)?;
+    let left = leaf.certificate.expires.duration_since(now).unwrap_or(Duration::ZERO);
+    let bundle = keyring.bundle();
+    let record = Record {
+        bundle: revision::of(&bundle),
+        names: hash,
+        renew: Timestamp::try_from(now + left * 2 / 3).unwrap_or(Timestamp::MAX),
+    };
+    let entry = |key: &str, text: String| (key.to_owned(), ByteString(text.into_bytes()));
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(secret_name(&wanted.pipeline)),
+            namespace: Some(wanted.namespace.clone()),
+            labels: Some(labels(&wanted.pipeline, None)),
+            owner_references: wanted.owner.clone().map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        type_: Some("kubernetes.io/tls".to_owned()),
+        data: Some(BTreeMap::from([
+            entry("tls.crt", leaf.certificate.pem),
+            entry("tls.key", leaf.key_pem),
+            entry("ca.crt", bundle),
+        ])),
+        ..Secret::default()
+    };
+    Ok((secret, record))
+}
+
+/// The object by which cert-manager makes the same Secret.
+pub fn for_cert_manager(wanted: &Wanted, issuer: &Value) -> Value {
+    json!({
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "Certificate",
+        "metadata": {
+            "name": secret_name(&wanted.pipeline),
+            "namespace": wanted.namespace,
+            "labels": labels(&wanted.pipeline, None),
+            "ownerReferences": wanted.owner.iter().collect::<Vec<_>>(),
+        },
+        "spec": {
+            "secretName": secret_name(&wanted.pipeline),
+            "dnsNames": names(&wanted.pipeline, &wanted.namespace),
+            "usages": ["digital signature", "server auth", "client auth"],
+            "privateKey": {"algorithm": "ECDSA", "size": 256, "encoding": "PKCS8", "rotationPolicy": "Always"},
+            "issuerRef": issuer,
+        },
+    })
+}
+
+/// Why a pipeline has no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum NoCertificate {
+    /// The chart was installed without.
+    #[error(
+        "the operator makes no certificates for tiers: install its chart with rbac.tierCertificates=true, \
+         or set tls.mode to CertManager or Disabled"
+    )]
+    NotInstalled,
+    /// It cannot be signed.
+    #[error("cannot sign the certificate of the tiers")]
+    Signing(#[from] CertificateError),
+    /// A Secret of that name has entries of somebody else.
+    #[error("secret {namespace}/{name} is somebody else's: remove it, or rename the pipeline")]
+    Taken {
+        /// Namespace of the Secret.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// The API server did not take the Secret.
+    #[error("cannot write secret {namespace}/{name}")]
+    Refused {
+        /// Namespace of the Secret.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// What the API server said.
+        #[source]
+        source: Box<kube::Error>,
+    },
+}
+
+/// Keeps the Secrets of all pipelines; used by the leader's reconciliations.
+pub struct TierCertificates {
+    client: Client,
+    safe: Safe,
+    keyring: watch::Receiver<Kept>,
+    /// The hash of the bundle that each pipeline was last seen to have, by namespace and name.
+    has: Mutex<HashMap<(String, String), String>>,
+}
+
+impl std::fmt::Debug for TierCertificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TierCertificates").field("safe", &self.safe).finish_non_exhaustive()
+    }
+}
+
+impl TierCertificates {
+    /// Over the authority of all tiers.
+    pub fn new(client: Client, safe: Safe) -> Self {
+        let keyring = safe.keyring();
+        Self { client, safe, keyring, has: Mutex::default() }
+    }
+
+    /// Where the authority is kept.
+    pub fn safe(&self) -> &Safe {
+        &self.safe
+    }
+
+    /// What sidecars are to trust, in PEM.
+    pub fn bundle(&self) -> String {
+        self.keyring.borrow().keyring.bundle()
+    }
+
+    /// Writes the Secret where what is recorded of it asks for that; the record to keep, and when to ask again.
+    ///
+    /// Without force: entries of a Secret that is somebody else's are not taken over. The answer is asked for without
+    /// the data.
+    pub async fn ensure(&self, wanted: &Wanted, record: Option<Record>) -> Result<(Record, Duration), NoCertificate> {
+        let keyring = Arc::clone(&self.keyring.borrow().keyring);
+        let now = SystemTime::now();
+        let why = due(record.as_ref(), &keyring, &names(&wanted.pipeline, &wanted.namespace), now);
+        let record = match (record, why) {
+            (Some(record), None) => record,
+            (_, why) => {
+                let (secret, record) = issue(wanted, &keyring, self.safe.lifetimes().leaf, now)?;
+                self.write(wanted, &secret).await?;
+                let (namespace, name) = (&wanted.namespace, &wanted.pipeline);
+                tracing::info!(namespace, name, action = "certificate", why, renew = %record.renew, "Certificate of the tiers issued");
+                record
+            }
+        };
+        let key = (wanted.namespace.clone(), wanted.pipeline.clone());
+        self.has.lock().unwrap_or_else(PoisonError::into_inner).insert(key, record.bundle.clone());
+        let left = SystemTime::from(record.renew).duration_since(now).unwrap_or(Duration::ZERO);
+        Ok((record, left.min(self.safe.lifetimes().settle / 2)))
+    }
+
+    async fn write(&self, wanted: &Wanted, secret: &Secret) -> Result<(), NoCertificate> {
+        let (namespace, name) = (wanted.namespace.clone(), secret_name(&wanted.pipeline));
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &namespace);
+        match secrets.patch_metadata(&name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(secret)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 409 => Err(NoCertificate::Taken { namespace, name }),
+            Err(source) => Err(NoCertificate::Refused { namespace, name, source: Box::new(source) }),
+        }
+    }
+
+    /// Takes the steps of the authority until `stop`; for the leader alone. A bundle is published when every pipeline
+    /// that asks for certificates has it.
+    pub async fn rotate(self: Arc<Self>, pipelines: Pipelines, stop: CancellationToken) {
+        let mut published: Option<(String, Instant)> = None;
+        loop {
+            let bundle = revision::of(&self.bundle());
+            if !self.all_have(&pipelines, &bundle) {
+                published = None;
+            } else if published.as_ref().is_none_or(|(known, _)| *known != bundle) {
+                published = Some((bundle, Instant::now()));
+            }
+            if let Err(error) = self.safe.advance(published.as_ref().map(|(_, since)| since.elapsed())).await {
+                tracing::warn!(error = format!("{error:#}"), "Cannot keep the tiers' authority, trying again");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(self.safe.pace()) => {}
+            }
+        }
+    }
+
+    fn all_have(&self, pipelines: &Pipelines, bundle: &str) -> bool {
+        let has = self.has.lock().unwrap_or_else(PoisonError::into_inner);
+        pipelines.is_listed()
+            && pipelines.with(|pipelines| {
+                pipelines.iter().filter(|pipeline| asks(pipeline)).all(|pipeline| {
+                    let key = (pipeline.namespace().unwrap_or_default(), pipeline.name_any());
+                    has.get(&key).is_some_and(|known| known == bundle)
+                })
+            })
+    }
+}
+
+/// Whether the operator makes a pipeline's certificates.
+fn asks(pipeline: &VeneurPipeline) -> bool {
+    pipeline.spec.tls.mode == TlsMode::SelfSigned
+}
+
+#[cfg(test)]
+mod tests;
