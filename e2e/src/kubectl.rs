@@ -1,4 +1,4 @@
-//! kubectl, as users run it.
+//! kubectl and helm, as users run them.
 
 use std::{
     io::Write as _,
@@ -14,6 +14,11 @@ pub struct Refusal(pub String);
 /// Runs kubectl; its output, or what it complained about.
 pub fn kubectl(arguments: &[&str]) -> Result<String, Refusal> {
     judge(&Command::new("kubectl").args(arguments).output().expect("kubectl is on the path"))
+}
+
+/// Runs helm; its output, or what it complained about.
+pub fn helm(arguments: &[&str]) -> Result<String, Refusal> {
+    judge(&Command::new("helm").args(arguments).output().expect("helm is on the path"))
 }
 
 /// Applies manifests as a user does, with kubectl's strict validation.

@@ -127,7 +127,9 @@ fn on_a_cluster(rounds: usize, keep: bool, progress: &Progress) -> Result<()> {
 fn install_and_test(cluster: &Cluster, rounds: usize, progress: &Progress) -> Result<()> {
     let images = images::build(progress)?;
     images.load(cluster, progress)?;
+    let pipeline = install::previous(cluster, &images, progress)?;
     install::operator(cluster, &images, progress)?;
+    progress.step("the pipeline from before the upgrade is there and served", |step| pipeline.is_served(step))?;
     for round in 1..=rounds {
         let what = if rounds == 1 { "cluster tests".to_owned() } else { format!("cluster tests, round {round}") };
         progress.step(&what, |_| cluster_tests(cluster, &images))?;
@@ -138,7 +140,9 @@ fn install_and_test(cluster: &Cluster, rounds: usize, progress: &Progress) -> Re
 fn cluster_tests(cluster: &Cluster, images: &Images) -> Result<()> {
     let kubectl = Parts::in_cache()?.binary("kubectl");
     let own = env::var_os("PATH").unwrap_or_default();
-    let path = env::join_paths(kubectl.parent().map(PathBuf::from).into_iter().chain(env::split_paths(&own)))?;
+    let helm = Parts::in_cache()?.binary("helm");
+    let tools = [kubectl, helm].into_iter().filter_map(|tool| tool.parent().map(PathBuf::from));
+    let path = env::join_paths(tools.chain(env::split_paths(&own)))?;
     let mut tests = Command::new(env!("CARGO"));
     // Offline: inside the cluster's network namespace there is no way out. All was compiled before.
     tests

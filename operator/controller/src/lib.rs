@@ -23,6 +23,7 @@ pub mod leaf;
 pub mod pipelines;
 pub mod probe;
 pub mod reconcile;
+pub mod selftest;
 pub mod serve;
 pub mod tier_certificate;
 pub mod webhook;

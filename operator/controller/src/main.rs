@@ -25,6 +25,7 @@ use veneur_operator::{
     leaf::{Shown, Source},
     pipelines::pipelines,
     probe,
+    selftest::Selftest,
     serve::serve,
     tier_certificate::TierCertificates,
     webhook::Webhook,
@@ -44,6 +45,9 @@ enum Command {
     Run(Box<Run>),
     /// Print the definition of the resource as YAML.
     Crd,
+    /// Wait until tiers are ready, or send one sample through a pipeline and wait for it: what `helm test` runs.
+    #[command(subcommand)]
+    Selftest(Selftest),
 }
 
 #[derive(Debug, clap::Args)]
@@ -125,6 +129,7 @@ async fn main() -> anyhow::Result<()> {
     assert!(installed.is_ok(), "nothing ran before this that could install a provider");
     match Arguments::parse().command {
         Command::Run(options) => run(*options).await,
+        Command::Selftest(what) => what.run().await,
         Command::Crd => Ok(std::io::stdout().write_all(veneur_operator_api::crd_yaml().as_bytes())?),
     }
 }

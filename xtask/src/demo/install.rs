@@ -23,6 +23,9 @@ pub(super) const APPLICATION_LABEL: &str = "app=sample";
 const EXAMPLE: &str = "manifests/examples/demo.yaml";
 /// What the example has in place of the application's image.
 const PLACEHOLDER: &str = "localhost/veneur-sample:dev";
+/// The chart as it was released before this one.
+const PREVIOUS: &str = "xtask/charts/veneur-operator-0.1.0.tgz";
+const OLDER: [&str; 5] = ["get", "veneurpipelines.veneur.dev", "older", "--namespace", SYSTEM];
 const RELEASE: &str = "veneur-operator";
 const SYSTEM: &str = "veneur-system";
 const OPERATOR_LABEL: &str = "app.kubernetes.io/instance=veneur-operator";
@@ -38,13 +41,7 @@ pub(crate) fn operator(cluster: &Cluster, images: &Images, progress: &Progress) 
         let mut helm =
             vec!["upgrade", "--install", RELEASE, chart.to_str().context("the checkout's path is not UTF-8")?];
         helm.extend(["--namespace", SYSTEM, "--create-namespace"]);
-        let (operator, operator_tag) = images.operator.name_and_tag();
-        let (veneur, veneur_tag) = images.veneur.name_and_tag();
-        // As text: a tag of digits alone would be read as a number.
-        let values = format!(
-            "image.repository={operator},image.tag={operator_tag},\
-             dataplane.image.repository={veneur},dataplane.image.tag={veneur_tag}"
-        );
+        let values = values(images);
         helm.extend(["--set-string", &values]);
         process::output(&mut cluster.command("helm", helm)).map(drop)?;
         wait(step, LIMIT, || {
@@ -58,6 +55,60 @@ pub(crate) fn operator(cluster: &Cluster, images: &Images, progress: &Progress) 
             Ok(until(bundle.is_empty().then(|| "the webhook has no CA bundle yet".to_owned())))
         })
     })
+}
+
+/// A pipeline that was made under the previous chart.
+pub(crate) struct Older<'a> {
+    cluster: &'a Cluster,
+    uid: String,
+}
+
+/// Installs the previous chart and makes a pipeline, for an upgrade to find.
+pub(crate) fn previous<'a>(cluster: &'a Cluster, images: &Images, progress: &Progress) -> Result<Older<'a>> {
+    progress.step(&format!("install the previous chart, {PREVIOUS}"), |step| {
+        let chart = workspace().join(PREVIOUS);
+        let chart = chart.to_str().context("the checkout's path is not UTF-8")?;
+        let values = values(images);
+        let helm = ["install", RELEASE, chart, "--namespace", SYSTEM, "--create-namespace", "--set-string", &values];
+        process::output(&mut cluster.command("helm", helm))?;
+        wait(step, LIMIT, || {
+            // The definition was created just now, and is not served yet.
+            let spec = r#"{"sinks":[{"name":"none","debug":{}}],"proxy":{"replicas":1},"global":{"replicas":1}}"#;
+            let metadata = format!(r#"{{"name":"older","namespace":"{SYSTEM}"}}"#);
+            let pipeline = format!(
+                r#"{{"apiVersion":"veneur.dev/v1alpha1","kind":"VeneurPipeline","metadata":{metadata},"spec":{spec}}}"#
+            );
+            Ok(until(cluster.apply(&pipeline).err().map(|error| format!("{error:#}"))))
+        })?;
+        let uid = cluster.kubectl(OLDER.into_iter().chain(["--output=jsonpath={.metadata.uid}"]))?;
+        Ok(Older { cluster, uid })
+    })
+}
+
+impl Older<'_> {
+    /// Waits until the pipeline is ready under the chart of now, and removes it.
+    pub(crate) fn is_served(&self, step: &Step) -> Result<()> {
+        wait(step, LIMIT, || {
+            let pipeline = json(self.cluster, &[&OLDER[..], &["--output=json"]].concat())?;
+            if pipeline["metadata"]["uid"] != self.uid.as_str() {
+                bail!("the upgrade removed the pipeline and made another");
+            }
+            let conditions = pipeline["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let ready = conditions.into_iter().find(|condition| condition["type"] == "Ready").unwrap_or_default();
+            Ok(until((ready["status"] != "True").then(|| format!("Ready is {ready}"))))
+        })?;
+        self.cluster.kubectl(["delete", "veneurpipelines.veneur.dev", "older", "--namespace", SYSTEM]).map(drop)
+    }
+}
+
+/// As text: a tag of digits alone would be read as a number.
+fn values(images: &Images) -> String {
+    let (operator, operator_tag) = images.operator.name_and_tag();
+    let (veneur, veneur_tag) = images.veneur.name_and_tag();
+    format!(
+        "image.repository={operator},image.tag={operator_tag},\
+         dataplane.image.repository={veneur},dataplane.image.tag={veneur_tag}"
+    )
 }
 
 /// Applies the pipeline and waits until all its tiers run the image of now.
