@@ -1,5 +1,6 @@
 //! The bench command: what this project costs, beside what others cost.
 
+mod admission;
 mod cgroup;
 mod flush;
 mod forward;
@@ -37,6 +38,8 @@ pub(crate) enum Bench {
     Ingest(Ingest),
     /// What it costs to route and merge partials, beside the original; half an hour.
     Forward(forward::Forward),
+    /// How long the webhook takes for a pod: 100 reviews a second straight to it, beside a real API server; needs root.
+    Admission(admission::Admission),
 }
 
 /// What of the ingest bench.
@@ -80,6 +83,7 @@ pub(crate) fn run(which: &Bench, progress: &Progress) -> Result<()> {
         Bench::Sketch => verify::bench("veneur-sketch"),
         Bench::Ingest(what) => what.run(progress),
         Bench::Forward(what) => what.run(progress),
+        Bench::Admission(what) => what.run(progress),
     }
 }
 

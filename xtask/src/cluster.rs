@@ -83,6 +83,26 @@ pub(crate) fn start(name: &Name, progress: &Progress) -> Result<Cluster> {
     Ok(cluster)
 }
 
+/// Starts etcd and an API server alone: objects, and nobody who acts on them. Anew, if anything of that name runs.
+pub(crate) fn start_api(name: &Name, progress: &Progress) -> Result<Cluster> {
+    let cluster = Cluster::named(name)?;
+    cluster.parts.build_missing(progress)?;
+    require_root("up", name)?;
+    let _lock = cluster.lock()?;
+    if !matches!(cluster.health_at_rest(), Some(Health::Absent)) {
+        progress.step("remove the old one", |_| cluster.clear())?;
+    }
+    progress.step("etcd, API server", |_| {
+        fs::create_dir_all(&cluster.state).with_context(|| format!("cannot create {}", cluster.state.display()))?;
+        cgroup::create(&cluster.name)?;
+        network::create(&cluster)?;
+        certificates::issue(&cluster.state)?;
+        control_plane::start_api(&cluster)?;
+        control_plane::wait_for_api(&cluster)
+    })?;
+    Ok(cluster)
+}
+
 impl Cluster {
     /// The cluster of this name, without asking whether it runs.
     pub(crate) fn named(name: &Name) -> Result<Self> {

@@ -1,7 +1,8 @@
-//! `veneur-load send|null|forward`: measured from outside, by `cargo xtask bench`.
+//! `veneur-load send|null|forward|admission`: measured from outside, by `cargo xtask bench`.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use veneur_load::importer::Arrived;
 use veneur_load::mix::Kind;
 use veneur_load::packets::Load;
 use veneur_load::partials::What;
-use veneur_load::{forward, null, send};
+use veneur_load::{admission, forward, null, send};
 
 /// Bounded loads of DogStatsD and of partials on loopback, and receivers that do nothing with them.
 #[derive(Debug, Parser)]
@@ -32,6 +33,8 @@ enum Command {
     Null(Null),
     /// Sends partials as locals do, and prints what was sent as JSON.
     Forward(Forward),
+    /// Posts reviews of pods to a webhook, and prints how long it took as JSON.
+    Admission(Admission),
 }
 
 #[derive(Debug, clap::Args)]
@@ -106,6 +109,27 @@ struct Forward {
     importer: Option<String>,
 }
 
+#[derive(Debug, clap::Args)]
+struct Admission {
+    /// Where to: `127.0.0.1:10250`.
+    to: SocketAddr,
+    /// Name in the webhook's certificate.
+    #[arg(long)]
+    name: String,
+    /// File with whom to trust, in PEM.
+    #[arg(long)]
+    authority: PathBuf,
+    /// Pipeline that the pods ask for.
+    #[arg(long)]
+    inject: String,
+    /// Reviews a second.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
+    /// Seconds to post for.
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
+}
+
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(line) => {
@@ -145,6 +169,15 @@ fn run(command: Command) -> Result<String> {
         Command::Forward(arguments) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             Ok(serde_json::to_string(&runtime.block_on(forward(&arguments))?)?)
+        }
+        Command::Admission(arguments) => {
+            let Admission { to, name, authority, inject, rate, seconds } = arguments;
+            let authority =
+                std::fs::read(&authority).with_context(|| format!("cannot read {}", authority.display()))?;
+            let reviews = u64::from(rate) * u64::from(seconds);
+            let plan = admission::Plan { to, name, authority, inject, rate, reviews };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(serde_json::to_string(&runtime.block_on(admission::admission(&plan))?)?)
         }
     }
 }
