@@ -9,28 +9,34 @@
 //!
 //! Not here: the web server ([`crate::webhook`]).
 
+mod admitted;
+mod annotations;
 mod choice;
 mod environment;
+mod inject;
+mod merge;
 mod patch;
 mod pod;
+mod quantity;
+mod resources;
+mod settings;
 mod sidecar;
+mod stamp;
 
-use std::collections::BTreeSet;
-
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use veneur_operator_api::VeneurPipeline;
 
 use crate::{
     context::Defaults,
-    labels::{PIPELINE, PIPELINE_NAMESPACE},
-    reconcile::{
-        revision,
-        validate::{Validated, validate},
-    },
+    reconcile::validate::{Validated, validate},
 };
+pub use choice::{NAMESPACE_LABEL, NAMESPACE_PIPELINE, Namespace};
+pub(crate) use choice::{Wish, id, resolve};
 pub use patch::Patch;
 use pod::Pod;
+pub use settings::Mode;
+use settings::Settings;
+pub use stamp::Stamp;
 
 /// Annotation or label that asks: `true`, `false`, NAME or NAMESPACE/NAME.
 pub const INJECT: &str = "veneur.dev/inject";
@@ -38,7 +44,7 @@ pub const INJECT: &str = "veneur.dev/inject";
 pub const STATUS: &str = "veneur.dev/status";
 /// Annotation: why the pod got nothing.
 pub const SKIPPED: &str = "veneur.dev/skipped";
-/// Label: the pod has a sidecar.
+/// Label: the pod takes part.
 pub const INJECTED: &str = "veneur.dev/injected";
 
 /// What becomes of a pod.
@@ -46,10 +52,10 @@ pub const INJECTED: &str = "veneur.dev/injected";
 pub enum Outcome {
     /// It did not ask, or opted out.
     Untouched,
-    /// It gets a sidecar of the pipeline `NAMESPACE/NAME`; on a second look the patch may be empty.
+    /// It takes part; on a second look the patch may be empty.
     Injected {
-        /// The pipeline.
-        pipeline: String,
+        /// What it got.
+        stamp: Stamp,
         /// What changes.
         patch: Patch,
     },
@@ -84,19 +90,21 @@ pub struct Skip {
 }
 
 /// Reasons for which a pod gets no sidecar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SkipReason {
-    /// It asks for the pipeline of its namespace, which has none.
+    /// It asks for whatever pipeline is meant for its namespace, and none is.
     NoPipeline,
     /// It asks for the pipeline of its namespace, which has several.
     AmbiguousPipeline,
     /// The pipeline that it names does not exist.
     PipelineNotFound,
+    /// The pipeline does not admit the pod's namespace.
+    NotAllowed,
     /// The pipeline exists, but its spec is not accepted.
     PipelineNotAccepted,
     /// What it asks with cannot be read.
     InvalidAnnotation,
-    /// It has a container named `veneur` that is not ours.
+    /// It has a container named `veneur` that cannot be merged with ours.
     AlreadyInjected,
     /// It uses the node's network, where two sidecars would share one port.
     HostNetworkPortConflict,
@@ -106,8 +114,16 @@ pub enum SkipReason {
     PodLevelResources,
     /// It does not run on Linux.
     UnsupportedOS,
+    /// It is to end, and a sidecar that is an ordinary container would keep it running.
+    ClassicWouldBlockJob,
+    /// It is to send to its node's agent, and the pipeline has none.
+    NoNodeAgent,
+    /// It comes from a file of a node; no patch reaches it.
+    StaticPod,
     /// The sidecar's configuration does not fit into the pod.
     ConfigTooLarge,
+    /// A mistake of ours.
+    InternalError,
 }
 
 impl SkipReason {
@@ -116,31 +132,29 @@ impl SkipReason {
     }
 }
 
-/// The stamp on an injected pod. Without a time, so that deciding twice gives the same.
-#[derive(Debug, Serialize, Deserialize)]
-struct Stamp {
-    pipeline: String,
-    revision: String,
-    mode: String,
-    containers: Vec<String>,
-    kept: BTreeSet<String>,
-}
-
 /// Decides on a pod that is created in `namespace`.
 ///
 /// A value that is no pod is left alone: the API server refuses it itself, with the better message.
-pub fn decide(pod: &Value, namespace: &str, pipelines: &[&VeneurPipeline], defaults: &Defaults) -> Outcome {
+pub fn decide(pod: &Value, namespace: &Namespace, pipelines: &[&VeneurPipeline], defaults: &Defaults) -> Outcome {
     let Ok(pod) = Pod::read(pod) else {
         return Outcome::Untouched;
     };
-    match choice::choose(&pod, namespace, pipelines) {
-        Ok(None) => Outcome::Untouched,
-        Ok(Some(pipeline)) => match inject(&pod, pipeline, defaults) {
-            Ok((pipeline, patch)) => Outcome::Injected { pipeline, patch },
-            Err(skip) => skipped(&pod, skip),
-        },
+    let Some(wish) = Wish::of(pod.annotation(INJECT), pod.label(INJECT), namespace) else {
+        return Outcome::Untouched;
+    };
+    let injected = choice::choose(&wish, namespace, pipelines)
+        .and_then(|pipeline| accepted(pipeline, defaults).map(|validated| (validated, Settings::of(pipeline))))
+        .and_then(|(validated, settings)| inject::inject(&pod, &validated, settings));
+    match injected {
+        Ok((stamp, patch)) => Outcome::Injected { stamp, patch },
         Err(skip) => skipped(&pod, skip),
     }
+}
+
+/// The outcome for a pod on which deciding failed by a mistake of ours.
+pub fn failed(pod: &Value) -> Outcome {
+    let skip = SkipReason::InternalError.because("the operator's log has more; please report it");
+    Pod::read(pod).map_or(Outcome::Untouched, |pod| skipped(&pod, skip))
 }
 
 fn skipped(pod: &Pod<'_>, skip: Skip) -> Outcome {
@@ -149,72 +163,18 @@ fn skipped(pod: &Pod<'_>, skip: Skip) -> Outcome {
     Outcome::Skipped { skip, patch }
 }
 
-fn inject(pod: &Pod<'_>, pipeline: &VeneurPipeline, defaults: &Defaults) -> Result<(String, Patch), Skip> {
-    pod.fits()?;
-    let stamp = pod.annotation(STATUS).and_then(|text| serde_json::from_str::<Stamp>(text).ok());
-    if pod.has_foreign_sidecar(stamp.is_some()) {
-        let detail =
-            "the pod has a container named \"veneur\" that was not injected: rename it, or remove the annotation";
-        return Err(SkipReason::AlreadyInjected.because(detail));
-    }
-    let validated = validate(pipeline, defaults).map_err(|invalid| {
-        let (namespace, name) = (pipeline.metadata.namespace.as_deref(), pipeline.metadata.name.as_deref());
-        let id = format!("{}/{}", namespace.unwrap_or_default(), name.unwrap_or_default());
-        SkipReason::PipelineNotAccepted.because(format!("{id}: {invalid}"))
-    })?;
-    let container = sidecar::container(&validated)?;
-    let id = format!("{}/{}", validated.namespace, validated.name);
-
-    let mut patch = Patch::new();
-    let environment = environment::add(pod, &mut patch);
-    // The sidecar of an earlier look stays as it is, whatever the pipeline says meanwhile; one of another pipeline goes:
-    // its stamp came with a copied pod, or the wish was changed since.
-    let earlier = stamp.filter(|stamp| pod.sidecar().is_some() && stamp.pipeline == id);
-    let revision =
-        earlier.as_ref().map_or_else(|| revision::of(&container.to_string()), |stamp| stamp.revision.clone());
-    place(pod, container, earlier.is_some(), &mut patch);
-    if !pod.has_volume(sidecar::NO_TOKEN) {
-        patch.append("volumes", pod.volumes, sidecar::no_token_volume());
-    }
-    let stamp = Stamp {
-        pipeline: id.clone(),
-        revision,
-        mode: "native".to_owned(),
-        containers: environment.containers,
-        kept: environment.kept,
-    };
-    stamp_pod(pod, &validated, &stamp, &mut patch);
-    Ok((id, patch))
+/// What a pod of this pipeline would be injected with now: its revision and its image.
+pub fn current(pipeline: &VeneurPipeline, defaults: &Defaults) -> Result<(String, String), Skip> {
+    let (validated, settings) = (accepted(pipeline, defaults)?, Settings::of(pipeline));
+    let revision = sidecar::current_revision(&validated, &settings)?;
+    Ok((revision, validated.image))
 }
 
-/// After the mesh, so that it outlives us and our last send passes through it; before everything else, so that no
-/// container of the application sends into the void. One that is there and not to be kept is replaced.
-fn place(pod: &Pod<'_>, container: Value, keep: bool, patch: &mut Patch) {
-    let target = pod.sidecar_position();
-    if let Some(current) = pod.sidecar()
-        && !keep
-    {
-        patch.replace("initContainers", current, container.clone());
-    }
-    match pod.sidecar() {
-        Some(current) if current == target => {}
-        Some(current) => patch.shift("initContainers", current, target),
-        None => patch.insert("initContainers", pod.init_containers, target, container),
-    }
-}
-
-fn stamp_pod(pod: &Pod<'_>, pipeline: &Validated, stamp: &Stamp, patch: &mut Patch) {
-    let labels = [
-        (INJECTED, "true".to_owned()),
-        (PIPELINE, pipeline.name.clone()),
-        (PIPELINE_NAMESPACE, pipeline.namespace.clone()),
-    ];
-    patch.set_all("labels", pod.labels, &labels);
-    let stamp = serde_json::to_string(stamp).expect("a stamp holds only strings and lists");
-    patch.set_all("annotations", pod.annotations, &[(STATUS, stamp)]);
-    if pod.annotation(SKIPPED).is_some() {
-        patch.unset("annotations", SKIPPED);
-    }
+fn accepted(pipeline: &VeneurPipeline, defaults: &Defaults) -> Result<Validated, Skip> {
+    validate(pipeline, defaults).map_err(|invalid| {
+        let (namespace, name) = id(pipeline);
+        SkipReason::PipelineNotAccepted.because(format!("{namespace}/{name}: {invalid}"))
+    })
 }
 
 #[cfg(test)]

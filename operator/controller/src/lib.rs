@@ -20,6 +20,7 @@ pub mod injection;
 pub mod keyring;
 pub mod labels;
 pub mod leaf;
+pub mod namespaces;
 pub mod pipelines;
 pub mod probe;
 pub mod reconcile;

@@ -23,12 +23,13 @@ use veneur_operator::{
     health::Readiness,
     keyring::Lifetimes,
     leaf::{Shown, Source},
+    namespaces::namespaces,
     pipelines::pipelines,
     probe,
     selftest::Selftest,
     serve::serve,
     tier_certificate::TierCertificates,
-    webhook::Webhook,
+    webhook::{Webhook, notices},
 };
 
 /// The operator of Veneur pipelines.
@@ -154,7 +155,9 @@ async fn run(options: Run) -> anyhow::Result<()> {
         let answer = probes.answer(&request);
         async move { answer }
     }));
-    let webhook = Webhook::new(pipelines.clone(), context.defaults.clone());
+    let (namespaces, namespace_watch) = namespaces();
+    let (notices, notice_writer) = notices();
+    let webhook = Webhook::new(pipelines.clone(), namespaces, context.defaults.clone(), notices);
     tasks.spawn(serve(webhook_listener, Some(leaf.acceptor()), end.clone(), move |request| {
         let webhook = webhook.clone();
         async move { webhook.answer(request).await }
@@ -167,6 +170,8 @@ async fn run(options: Run) -> anyhow::Result<()> {
     tasks.spawn(probe::run(configuration.seen(), configuration.name().to_owned(), reachable, end.clone()));
     tasks.spawn(configuration.clone().follow(end.clone()));
     tasks.spawn(pipeline_watch.run(client.clone(), end.clone()));
+    tasks.spawn(namespace_watch.run(client.clone(), end.clone()));
+    tasks.spawn(notice_writer.run(client.clone(), Some(identity(&options)), end.clone()));
     let candidate =
         Candidate::new(client, &options.namespace, &options.lease, &identity(&options), options.lease_duration);
     tasks.spawn(candidate.run(ending.clone(), move |stop| {

@@ -2,7 +2,13 @@
 //!
 //! The answer always allows the pod. Whatever goes wrong here goes into the log; the pod starts without a sidecar.
 
-use std::{sync::Arc, time::Duration};
+mod notices;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -15,9 +21,11 @@ use tokio::time::timeout;
 use crate::{
     context::Defaults,
     injection::{self, Outcome},
+    namespaces::Namespaces,
     pipelines::Pipelines,
     serve::text,
 };
+pub use notices::{NoticeWriter, Notices, notices};
 
 /// Path of the webhook.
 pub const PATH: &str = "/inject";
@@ -30,7 +38,9 @@ const PATIENCE: Duration = Duration::from_secs(4);
 #[derive(Clone)]
 pub struct Webhook {
     pipelines: Pipelines,
+    namespaces: Namespaces,
     defaults: Arc<Defaults>,
+    notices: Notices,
 }
 
 impl std::fmt::Debug for Webhook {
@@ -40,9 +50,9 @@ impl std::fmt::Debug for Webhook {
 }
 
 impl Webhook {
-    /// A webhook over these pipelines.
-    pub fn new(pipelines: Pipelines, defaults: Defaults) -> Self {
-        Self { pipelines, defaults: Arc::new(defaults) }
+    /// A webhook over these pipelines and namespaces.
+    pub fn new(pipelines: Pipelines, namespaces: Namespaces, defaults: Defaults, notices: Notices) -> Self {
+        Self { pipelines, namespaces, defaults: Arc::new(defaults), notices }
     }
 
     /// Answers a request of the API server.
@@ -65,40 +75,56 @@ impl Webhook {
         };
         if !self.pipelines.wait_until_listed(PATIENCE).await {
             tracing::warn!("Pod admitted as it is: the pipelines are not listed yet");
-            return reviewed(&review, None);
+            return reviewed(&review, &Outcome::Untouched);
         }
-        let answer = self.review(&review);
-        reviewed(&review, answer)
+        let outcome = self.review(&review).await.unwrap_or(Outcome::Untouched);
+        reviewed(&review, &outcome)
     }
 
-    /// The patch for the pod of a review, if any.
-    fn review(&self, review: &Value) -> Option<Value> {
+    /// What becomes of the pod of a review; `None` where it has none.
+    async fn review(&self, review: &Value) -> Option<Outcome> {
         let request = review.get("request")?;
         let namespace = request.get("namespace").and_then(Value::as_str).unwrap_or_default();
         let pod = request.get("object")?;
-        let outcome = self.pipelines.with(|pipelines| injection::decide(pod, namespace, pipelines, &self.defaults));
+        let labelled = self.namespaces.get(namespace).await;
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            self.pipelines.with(|pipelines| injection::decide(pod, &labelled, pipelines, &self.defaults))
+        }));
+        let outcome = decided.unwrap_or_else(|_| injection::failed(pod));
         let metadata = pod.get("metadata");
         let name =
             ["name", "generateName"].into_iter().find_map(|key| metadata?.get(key)?.as_str()).unwrap_or_default();
         match &outcome {
             Outcome::Untouched => tracing::debug!(namespace, pod = name, "Pod left alone"),
-            Outcome::Injected { pipeline, patch } => {
-                tracing::info!(namespace, pod = name, %pipeline, again = patch.is_empty(), "Pod injected");
+            Outcome::Injected { stamp, patch } => {
+                let (pipeline, again) = (&stamp.pipeline, patch.is_empty());
+                tracing::info!(namespace, pod = name, %pipeline, notes = ?stamp.notes, again, "Pod injected");
             }
             Outcome::Skipped { skip, .. } => tracing::warn!(namespace, pod = name, reason = %skip, "Pod skipped"),
         }
-        let patch = outcome.patch();
-        (!patch.is_empty()).then(|| patch.to_json())
+        if request.get("dryRun").and_then(Value::as_bool) != Some(true) {
+            self.notices.tell(pod, namespace, &outcome);
+        }
+        Some(outcome)
     }
 }
 
-/// The review with its answer: allowed, with a patch where there is one.
-fn reviewed(review: &Value, patch: Option<Value>) -> Response<Full<Bytes>> {
+/// The review with its answer: allowed, with a patch where there is one, and with what its author should know. kubectl
+/// shows that for pods, whose controllers, if any, are told by an event.
+fn reviewed(review: &Value, outcome: &Outcome) -> Response<Full<Bytes>> {
     let uid = review.pointer("/request/uid").cloned().unwrap_or_default();
     let mut answer = json!({"uid": uid, "allowed": true});
-    if let Some(patch) = patch {
+    let patch = outcome.patch();
+    if !patch.is_empty() {
         answer["patchType"] = json!("JSONPatch");
-        answer["patch"] = json!(STANDARD.encode(patch.to_string()));
+        answer["patch"] = json!(STANDARD.encode(patch.to_json().to_string()));
+    }
+    match outcome {
+        Outcome::Skipped { skip, .. } => answer["warnings"] = json!([format!("veneur: not injected: {skip}")]),
+        Outcome::Injected { stamp, .. } if !stamp.notes.is_empty() => {
+            answer["warnings"] = stamp.notes.iter().map(|note| format!("veneur: {note}")).collect();
+        }
+        _ => {}
     }
     let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer});
     let mut response = text(StatusCode::OK, body.to_string());

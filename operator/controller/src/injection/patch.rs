@@ -52,10 +52,31 @@ impl Patch {
     }
 
     /// Appends to the list `/spec/<list>`, creating it where it is missing.
-    pub(super) fn append(&mut self, list: &str, present: Option<&Vec<Value>>, item: Value) {
-        match present {
-            Some(_) => self.add(&format!("/spec/{list}/-"), item),
-            None => self.add(&format!("/spec/{list}"), json!([item])),
+    pub(super) fn append_all(&mut self, list: &str, present: Option<&Vec<Value>>, items: Vec<Value>) {
+        if items.is_empty() {
+            return;
+        }
+        if present.is_none() {
+            self.add(&format!("/spec/{list}"), Value::Array(items));
+            return;
+        }
+        for item in items {
+            self.add(&format!("/spec/{list}/-"), item);
+        }
+    }
+
+    /// Removes an item of the list `/spec/<list>`.
+    pub(super) fn remove(&mut self, list: &str, index: usize) {
+        self.0.push(json!({"op": "remove", "path": format!("/spec/{list}/{index}")}));
+    }
+
+    /// Appends a mount to those of one container.
+    pub(super) fn append_mount(&mut self, list: &str, index: usize, present: bool, mount: Value) {
+        let path = format!("/spec/{list}/{index}/volumeMounts");
+        if present {
+            self.add(&format!("{path}/-"), mount);
+        } else {
+            self.add(&path, json!([mount]));
         }
     }
 

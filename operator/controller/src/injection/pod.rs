@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Skip, SkipReason, sidecar};
+use super::sidecar;
 
 /// Containers of service meshes: they start before the sidecar and stop after it.
 const MESH: [&str; 6] =
@@ -18,7 +18,16 @@ pub(super) struct Pod<'a> {
     pub(super) containers: &'a Vec<Value>,
     pub(super) init_containers: Option<&'a Vec<Value>>,
     pub(super) volumes: Option<&'a Vec<Value>>,
+    metadata: &'a Map<String, Value>,
     spec: &'a Map<String, Value>,
+}
+
+/// Where a container is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spot {
+    /// `containers` or `initContainers`.
+    pub(super) list: &'static str,
+    pub(super) index: usize,
 }
 
 impl<'a> Pod<'a> {
@@ -32,10 +41,13 @@ impl<'a> Pod<'a> {
             containers: list(spec, "containers")?.ok_or(NoPod)?,
             init_containers: list(spec, "initContainers")?,
             volumes: list(spec, "volumes")?,
+            metadata,
             spec,
         };
         for container in read.all_containers() {
-            list(container.as_object().ok_or(NoPod)?, "env")?;
+            let container = container.as_object().ok_or(NoPod)?;
+            list(container, "env")?;
+            list(container, "volumeMounts")?;
         }
         Ok(read)
     }
@@ -53,52 +65,87 @@ impl<'a> Pod<'a> {
         self.init_containers.map_or(&[], Vec::as_slice)
     }
 
-    /// Where the sidecar is among the init containers.
-    pub(super) fn sidecar(&self) -> Option<usize> {
-        self.init().iter().position(|container| name(container) == sidecar::NAME)
+    /// The containers named as ours.
+    pub(super) fn sidecars(&self) -> Vec<Spot> {
+        let within = |list: &'static str, containers: &'a [Value]| {
+            let ours = containers.iter().enumerate().filter(|(_, container)| name(container) == sidecar::NAME);
+            ours.map(move |(index, _)| Spot { list, index })
+        };
+        within("initContainers", self.init()).chain(within("containers", self.containers)).collect()
     }
 
-    /// Where it belongs, counted without it.
+    pub(super) fn at(&self, spot: Spot) -> &'a Value {
+        let list = if spot.list == "containers" { self.containers.as_slice() } else { self.init() };
+        &list[spot.index]
+    }
+
+    /// Where it belongs among the init containers, counted without it.
     pub(super) fn sidecar_position(&self) -> usize {
         let others = self.init().iter().filter(|container| name(container) != sidecar::NAME);
         others.enumerate().filter(|(_, container)| is_mesh(container)).map(|(index, _)| index + 1).last().unwrap_or(0)
-    }
-
-    /// Whether a container bears our name without being ours.
-    pub(super) fn has_foreign_sidecar(&self, stamped: bool) -> bool {
-        let in_containers = self.containers.iter().any(|container| name(container) == sidecar::NAME);
-        in_containers || (!stamped && self.sidecar().is_some())
     }
 
     pub(super) fn has_volume(&self, wanted: &str) -> bool {
         self.volumes.into_iter().flatten().any(|volume| name(volume) == wanted)
     }
 
-    /// Whether a sidecar can work in this pod at all.
-    pub(super) fn fits(&self) -> Result<(), Skip> {
+    /// The system the pod asks for, where it is not Linux.
+    pub(super) fn other_os(&self) -> Option<&'a str> {
         let os = self.spec.get("os").and_then(|os| os.get("name")).and_then(Value::as_str);
         let node_os = self.spec.get("nodeSelector").and_then(|nodes| nodes.get("kubernetes.io/os"));
-        if let Some(os) = os.or_else(|| node_os.and_then(Value::as_str)).filter(|os| *os != "linux") {
-            return Err(SkipReason::UnsupportedOS.because(format!("the pod runs on {os}, the sidecar on linux only")));
+        os.or_else(|| node_os.and_then(Value::as_str)).filter(|os| *os != "linux")
+    }
+
+    pub(super) fn on_host_network(&self) -> bool {
+        self.spec.get("hostNetwork").and_then(Value::as_bool) == Some(true)
+    }
+
+    pub(super) fn dns_policy(&self) -> &'a str {
+        self.text("dnsPolicy").unwrap_or("ClusterFirst")
+    }
+
+    /// Whether its containers' resources are bounded together.
+    pub(super) fn has_own_resources(&self) -> bool {
+        self.spec.get("resources").and_then(Value::as_object).is_some_and(|resources| !resources.is_empty())
+    }
+
+    /// What makes the pod one that is to end, if it is.
+    pub(super) fn ends(&self) -> Option<&'static str> {
+        let owners = self.metadata.get("ownerReferences").and_then(Value::as_array);
+        let of_job = |owner: &Value| owner.get("kind").and_then(Value::as_str) == Some("Job");
+        if owners.is_some_and(|owners| owners.iter().any(of_job)) {
+            return Some("belongs to a Job");
         }
-        if self.spec.get("hostNetwork").and_then(Value::as_bool) == Some(true) {
-            let detail = "the pod uses the node's network, where two sidecars cannot share a port";
-            return Err(SkipReason::HostNetworkPortConflict.because(detail));
-        }
-        if self.spec.get("resources").and_then(Value::as_object).is_some_and(|resources| !resources.is_empty()) {
-            let detail = "the pod sets spec.resources, which would have to hold the sidecar's too";
-            return Err(SkipReason::PodLevelResources.because(detail));
-        }
-        match self.all_containers().filter(|container| name(container) != sidecar::NAME).find_map(taken_port) {
-            Some((container, port)) => {
-                let detail = format!("container {container:?} declares port {port}, which the sidecar listens on");
-                Err(SkipReason::PortInUse.because(detail))
-            }
-            None => Ok(()),
+        match self.text("restartPolicy") {
+            Some("Never") => Some("has restartPolicy Never"),
+            Some("OnFailure") => Some("has restartPolicy OnFailure"),
+            _ => None,
         }
     }
 
-    fn all_containers(&self) -> impl Iterator<Item = &'a Value> + use<'a> {
+    /// The first container, ours aside, that declares one of these ports, and the port.
+    pub(super) fn taken(&self, ports: &[(u16, &'static str)]) -> Option<(&'a str, String)> {
+        let others = self.all_containers().filter(|container| name(container) != sidecar::NAME);
+        others.into_iter().find_map(|container| {
+            let declared = container.get("ports")?.as_array()?;
+            declared.iter().find_map(|port| {
+                let number = port.get("containerPort")?.as_u64()?;
+                let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
+                let taken = ports.iter().any(|(own, of)| u64::from(*own) == number && *of == protocol);
+                taken.then(|| (name(container), format!("{number}/{protocol}")))
+            })
+        })
+    }
+
+    pub(super) fn grace_seconds(&self) -> u64 {
+        self.spec.get("terminationGracePeriodSeconds").and_then(Value::as_u64).unwrap_or(30)
+    }
+
+    fn text(&self, key: &str) -> Option<&'a str> {
+        self.spec.get(key).and_then(Value::as_str)
+    }
+
+    pub(super) fn all_containers(&self) -> impl Iterator<Item = &'a Value> + use<'a> {
         self.containers.iter().chain(self.init())
     }
 }
@@ -110,15 +157,6 @@ pub(super) fn name(item: &Value) -> &str {
 
 pub(super) fn is_mesh(container: &Value) -> bool {
     MESH.contains(&name(container))
-}
-
-fn taken_port(container: &Value) -> Option<(&str, String)> {
-    let ports = container.get("ports")?.as_array()?;
-    ports.iter().find_map(|port| {
-        let number = port.get("containerPort")?.as_u64()?;
-        let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
-        sidecar::listens_on(number, protocol).then(|| (name(container), format!("{number}/{protocol}")))
-    })
 }
 
 /// A map, or nothing where it is missing.

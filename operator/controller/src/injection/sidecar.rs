@@ -3,65 +3,88 @@
 use serde_json::{Value, json};
 use veneur_config::{Server, to_yaml};
 
-use super::{Skip, SkipReason};
+use super::{
+    Skip, SkipReason,
+    settings::{Mode, Settings, variable},
+};
 use crate::{
-    labels::ADMIN_PORT,
-    reconcile::{build::configuration::local, validate::Validated},
+    labels::{ADMIN_PORT, Role, import_address},
+    reconcile::{revision, validate::Validated},
 };
 
 /// Name of the container.
 pub(super) const NAME: &str = "veneur";
 /// Name of the empty volume that is mounted where a token would be.
 pub(super) const NO_TOKEN: &str = "veneur-no-token";
+/// Name of the volume with the socket.
+pub(super) const SOCKET_VOLUME: &str = "veneur-socket";
 
-/// `DogStatsD`: Veneur's port and every client's default.
-const DOGSTATSD_PORTS: [u16; 2] = [8126, 8125];
 /// Longest configuration that travels in a pod, in bytes.
 const LONGEST_CONFIG: usize = 8 * 1024;
 /// Where the API server mounts a service account's token.
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// How long a classic sidecar outlives the word to end, in seconds: what the application says last comes within it.
+const CLASSIC_LINGER: u64 = 5;
 
-/// Whether the sidecar binds a port.
-pub(super) fn listens_on(port: u64, protocol: &str) -> bool {
-    match protocol {
-        "UDP" => DOGSTATSD_PORTS.iter().any(|own| u64::from(*own) == port),
-        "TCP" => port == u64::from(ADMIN_PORT),
-        _ => false,
-    }
+/// What one pod's sidecar has of its own.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    /// Tags of the pod, `key:value`, which replace the pipeline's of the same key.
+    pub(super) tags: Vec<(String, String)>,
+    pub(super) log_level: Option<&'static str>,
+    /// `None`: the pipeline's.
+    pub(super) resources: Option<Value>,
+    /// The pod is on the node's network, where ports are everybody's.
+    pub(super) host_network: bool,
+    pub(super) grace_seconds: u64,
+}
+
+/// Ports that a sidecar binds.
+pub(super) fn ports(settings: &Settings) -> Vec<(u16, &'static str)> {
+    let udp = settings.ports.iter().filter(|_| settings.transport.has_udp()).map(|port| (*port, "UDP"));
+    udp.chain([(ADMIN_PORT, "TCP")]).collect()
+}
+
+/// What a sidecar of the pipeline is now, but for its image and for what its pod wishes: sidecars of another revision are
+/// out of date.
+pub(super) fn current_revision(pipeline: &Validated, settings: &Settings) -> Result<String, Skip> {
+    let mut container = container(pipeline, settings, &Own::default())?;
+    container["image"] = Value::Null;
+    Ok(revision::of(&container.to_string()))
 }
 
 /// The container, as JSON.
-pub(super) fn container(pipeline: &Validated) -> Result<Value, Skip> {
-    let config = to_yaml(&config(pipeline));
+pub(super) fn container(pipeline: &Validated, settings: &Settings, own: &Own) -> Result<Value, Skip> {
+    let config = to_yaml(&differing(&config(pipeline, settings, own)));
     if config.len() > LONGEST_CONFIG {
         let detail = format!(
-            "the configuration of {}/{} takes {} of at most {LONGEST_CONFIG} bytes: shorten aggregation.scopes or tags.add",
+            "the configuration of {}/{} takes {} of at most {LONGEST_CONFIG} bytes: shorten aggregation.scopes or tags",
             pipeline.namespace,
             pipeline.name,
             config.len()
         );
         return Err(SkipReason::ConfigTooLarge.because(detail));
     }
-    Ok(json!({
+    let mut env = vec![
+        // Kubernetes expands $(NAME) in values and reads $$ as $.
+        variable("VENEUR_CONFIG", config.replace('$', "$$")),
+        json!({"name": "VENEUR_HOSTNAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
+    ];
+    if let Some(level) = own.log_level {
+        env.push(variable("VENEUR_LOG", level));
+    }
+    // Where something is mounted already, the API server mounts no token.
+    let mut mounts = vec![json!({"name": NO_TOKEN, "mountPath": TOKEN_PATH, "readOnly": true})];
+    if settings.transport.has_uds() {
+        mounts.push(json!({"name": SOCKET_VOLUME, "mountPath": settings.folder()}));
+    }
+    let mut container = json!({
         "name": NAME,
         "image": pipeline.image,
         "imagePullPolicy": pipeline.pull_policy.as_str(),
         "args": ["local"],
-        // Makes an init container a native sidecar: it runs beside the application and stops after it.
-        "restartPolicy": "Always",
-        "env": [
-            // Kubernetes expands $(NAME) in values and reads $$ as $.
-            {"name": "VENEUR_CONFIG", "value": config.replace('$', "$$")},
-            {"name": "VENEUR_HOSTNAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-        ],
-        "ports": [{"containerPort": ADMIN_PORT, "protocol": "TCP"}],
-        // Only whether the sockets are bound, never the proxies: a pipeline that is down must not hold the application.
-        "startupProbe": {
-            "httpGet": {"path": "/healthcheck", "port": ADMIN_PORT},
-            "periodSeconds": 1,
-            "failureThreshold": 60,
-        },
-        "resources": pipeline.sidecar,
+        "env": env,
+        "resources": own.resources.clone().unwrap_or_else(|| base_resources(pipeline)),
         "securityContext": {
             "runAsNonRoot": true,
             "runAsUser": 65532,
@@ -71,20 +94,91 @@ pub(super) fn container(pipeline: &Validated) -> Result<Value, Skip> {
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        // Where something is mounted already, the API server mounts no token.
-        "volumeMounts": [{"name": NO_TOKEN, "mountPath": TOKEN_PATH, "readOnly": true}],
-    }))
+        "volumeMounts": mounts,
+    });
+    if !own.host_network {
+        container["ports"] = json!([{"containerPort": ADMIN_PORT, "protocol": "TCP"}]);
+    }
+    match settings.mode {
+        Mode::Native | Mode::EnvOnly => {
+            // Makes an init container a native sidecar: it runs beside the application and stops after it.
+            container["restartPolicy"] = json!("Always");
+            if own.host_network {
+                // No port of the node is bound, so there is nothing to probe: the sockets are there long before.
+                container["lifecycle"] = json!({"postStart": {"sleep": {"seconds": 1}}});
+            } else {
+                // Only whether the sockets are bound, never the proxies: a pipeline that is down must not hold the
+                // application.
+                container["startupProbe"] = json!({
+                    "httpGet": {"path": "/healthcheck", "port": ADMIN_PORT},
+                    "periodSeconds": 1,
+                    "failureThreshold": 60,
+                });
+            }
+        }
+        Mode::Classic => {
+            // No probe: it would count in the readiness of the application's pod.
+            let linger = CLASSIC_LINGER.min(own.grace_seconds / 2).max(1);
+            container["lifecycle"] = json!({"preStop": {"sleep": {"seconds": linger}}});
+        }
+    }
+    Ok(container)
 }
 
-/// The volume behind that mount. In memory: one on disk would keep the cluster autoscaler from removing the node.
-pub(super) fn no_token_volume() -> Value {
-    json!({"name": NO_TOKEN, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}})
+/// Resources of the pipeline's sidecars.
+pub(super) fn base_resources(pipeline: &Validated) -> Value {
+    serde_json::to_value(&pipeline.sidecar).expect("resources are maps of texts")
 }
 
-fn config(pipeline: &Validated) -> Server {
-    let listeners = DOGSTATSD_PORTS
-        .into_iter()
-        .flat_map(|port| ["127.0.0.1", "[::1]"].map(|address| format!("udp://{address}:{port}")))
-        .collect();
-    Server { statsd_listen_addresses: listeners, ..local(pipeline) }
+/// Volumes that the sidecar needs. In memory: those on disk would keep the cluster autoscaler from removing the node.
+pub(super) fn volumes(settings: &Settings) -> Vec<Value> {
+    let in_memory = |name: &str| json!({"name": name, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}});
+    let socket = settings.transport.has_uds().then(|| in_memory(SOCKET_VOLUME));
+    [in_memory(NO_TOKEN)].into_iter().chain(socket).collect()
+}
+
+fn config(pipeline: &Validated, settings: &Settings, own: &Own) -> Server {
+    let udp = settings.ports.iter().filter(|_| settings.transport.has_udp());
+    let mut listeners: Vec<String> =
+        udp.flat_map(|port| ["127.0.0.1", "[::1]"].map(|address| format!("udp://{address}:{port}"))).collect();
+    if settings.transport.has_uds() {
+        listeners.push(format!("unixgram://{}", settings.socket));
+    }
+    Server {
+        interval: pipeline.interval,
+        synchronize_with_interval: true,
+        percentiles: pipeline.percentiles.clone(),
+        aggregates: pipeline.aggregates.clone(),
+        extend_tags: tags(&pipeline.tags, &own.tags),
+        metric_scopes: pipeline.scopes.clone(),
+        statsd_listen_addresses: listeners,
+        http_address: if own.host_network {
+            format!("{}/admin.sock", settings.folder())
+        } else {
+            format!("0.0.0.0:{ADMIN_PORT}")
+        },
+        forward_address: import_address(&pipeline.name, &pipeline.namespace, Role::Proxy),
+        forward_points: true,
+        // Some twenty series for each pod would cost more than they tell: a sidecar's ledgers are on its admin port.
+        self_metrics: false,
+        ..Server::default()
+    }
+}
+
+/// What differs from the defaults, and the interval. A version that has one more default makes no pod out of date by it.
+fn differing(config: &Server) -> Value {
+    let of = |config: &Server| serde_json::to_value(config).expect("configuration holds only texts, numbers and lists");
+    let (mut all, defaults) = (of(config), of(&Server::default()));
+    if let Some(keys) = all.as_object_mut() {
+        keys.retain(|key, value| key == "interval" || defaults.get(key) != Some(value));
+    }
+    all
+}
+
+fn tags(pipeline: &[String], own: &[(String, String)]) -> Vec<String> {
+    let replaced = |tag: &String| own.iter().any(|(key, _)| tag.split(':').next() == Some(key));
+    let kept = pipeline.iter().filter(|tag| !replaced(tag)).cloned();
+    let mut tags: Vec<String> = kept.chain(own.iter().map(|(key, value)| format!("{key}:{value}"))).collect();
+    tags.sort();
+    tags
 }

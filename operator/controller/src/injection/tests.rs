@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use veneur_config::{NameMatch, Server, parse};
 use veneur_operator_api::VeneurPipeline;
 
-use super::{Outcome, SKIPPED, SkipReason, decide};
+use super::{Namespace, Outcome, SKIPPED, SkipReason, decide};
 use crate::test_support::{FULL, SMALLEST, defaults, golden, golden_path, pipeline, yaml};
 
 /// `metrics/default`, `metrics/full` and `shop/checkout`.
@@ -15,8 +15,16 @@ fn pipelines() -> Vec<VeneurPipeline> {
 }
 
 fn decided(pod: &Value, namespace: &str) -> Outcome {
+    decided_in(pod, &named(namespace))
+}
+
+fn decided_in(pod: &Value, namespace: &Namespace) -> Outcome {
     let pipelines = pipelines();
     decide(pod, namespace, &pipelines.iter().collect::<Vec<_>>(), &defaults())
+}
+
+fn named(namespace: &str) -> Namespace {
+    Namespace { name: namespace.to_owned(), ..Namespace::default() }
 }
 
 fn patched(pod: &Value, outcome: &Outcome) -> Value {
@@ -33,15 +41,8 @@ fn asking(wish: &str) -> Value {
     })
 }
 
-/// The sidecar's configuration is the data plane's, and a revision is its hash: both checked below, not by bytes.
-fn without_configuration(mut pod: Value) -> Value {
-    for container in pod.pointer_mut("/spec/initContainers").and_then(Value::as_array_mut).into_iter().flatten() {
-        for variable in container.get_mut("env").and_then(Value::as_array_mut).into_iter().flatten() {
-            if variable["name"] == "VENEUR_CONFIG" {
-                variable["value"] = json!("…");
-            }
-        }
-    }
+/// A revision is a hash of what stands beside it.
+fn without_revision(mut pod: Value) -> Value {
     if let Some(stamp) = pod.pointer_mut("/metadata/annotations/veneur.dev~1status") {
         let text = stamp.as_str().expect("text");
         let revision = text.find("\"revision\":\"").expect("a revision") + "\"revision\":\"".len();
@@ -59,11 +60,18 @@ fn pods_become_the_golden_ones() {
         let Some(scenario) = name.strip_suffix(".in.yaml") else { continue };
         let text = fs::read_to_string(&path).expect("text");
         let pod: Value = serde_saphyr::from_str(&text).expect("YAML");
-        let after = patched(&pod, &decided(&pod, "shop"));
-        golden(&format!("injection/{scenario}.out.yaml"), &yaml(&without_configuration(after)));
+        let mut namespace = named("shop");
+        if scenario == "labelled-namespace" {
+            namespace.labels.insert("veneur.dev/injection".to_owned(), "enabled".to_owned());
+            namespace.pipeline = Some("metrics/default".to_owned());
+        }
+        let outcome = decided_in(&pod, &namespace);
+        let after = patched(&pod, &outcome);
+        assert!(decided_in(&after, &namespace).patch().is_empty(), "{scenario} changes on a second look");
+        golden(&format!("injection/{scenario}.out.yaml"), &yaml(&without_revision(after)));
         seen += 1;
     }
-    assert!(seen >= 6, "only {seen} scenarios were found");
+    assert!(seen >= 16, "only {seen} scenarios were found");
 }
 
 #[test]
@@ -88,7 +96,7 @@ fn a_wish_is_answered_with_a_pipeline_or_a_reason() {
     for (wish, expected) in table {
         let pod = asking(wish);
         match (decided(&pod, "shop"), expected) {
-            (Outcome::Injected { pipeline, .. }, Ok(expected)) => assert_eq!(pipeline, expected, "{wish}"),
+            (Outcome::Injected { stamp, .. }, Ok(expected)) => assert_eq!(stamp.pipeline, expected, "{wish}"),
             (outcome @ Outcome::Skipped { .. }, Err(expected)) => {
                 assert_eq!(patched(&pod, &outcome)["metadata"]["annotations"][SKIPPED], expected, "{wish}");
             }
@@ -106,7 +114,8 @@ fn true_means_the_only_pipeline_of_the_namespace() {
     assert_eq!(reason("metrics"), "AmbiguousPipeline: namespace metrics has default, full: name one of them");
     assert_eq!(
         reason("elsewhere"),
-        "NoPipeline: namespace elsewhere has no pipeline: name one, as veneur.dev/inject: metrics/default"
+        "NoPipeline: namespace elsewhere has no pipeline, and none is the cluster's default: name one, as \
+         veneur.dev/inject: metrics/default"
     );
 }
 
@@ -140,7 +149,8 @@ fn a_pod_that_cannot_take_a_sidecar_says_why() {
     assert_eq!(with("hostNetwork", json!(true)), SkipReason::HostNetworkPortConflict);
     assert_eq!(with("os", json!({"name": "windows"})), SkipReason::UnsupportedOS);
     assert_eq!(with("nodeSelector", json!({"kubernetes.io/os": "windows"})), SkipReason::UnsupportedOS);
-    assert_eq!(with("initContainers", json!([{"name": "veneur"}])), SkipReason::AlreadyInjected);
+    assert_eq!(with("initContainers", json!([{"name": "veneur"}, {"name": "veneur"}])), SkipReason::AlreadyInjected);
+    assert_eq!(with("containers", json!([{"name": "veneur"}])), SkipReason::AlreadyInjected);
     assert_eq!(with("resources", json!({"requests": {"cpu": "1"}})), SkipReason::PodLevelResources);
     let taken = json!([{"name": "statsd", "ports": [{"containerPort": 8125, "protocol": "UDP"}]}]);
     assert_eq!(with("containers", taken), SkipReason::PortInUse);
@@ -151,7 +161,7 @@ fn a_configuration_that_does_not_fit_is_a_reason() {
     let scopes: Vec<String> =
         (0..64).map(|i| format!("{{match: {{namePrefix: {}{i}}}, scope: Global}}", "n".repeat(190))).collect();
     let large = pipeline("large", &format!("{{{SMALLEST}, aggregation: {{scopes: [{}]}}}}", scopes.join(", ")));
-    let Outcome::Skipped { skip, .. } = decide(&asking("metrics/large"), "shop", &[&large], &defaults()) else {
+    let Outcome::Skipped { skip, .. } = decide(&asking("metrics/large"), &named("shop"), &[&large], &defaults()) else {
         panic!("it does not fit")
     };
     assert_eq!(skip.reason, SkipReason::ConfigTooLarge);

@@ -1,5 +1,5 @@
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
@@ -20,12 +20,14 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_util::sync::CancellationToken;
 
-use super::Webhook;
+use super::{Webhook, notices};
 use crate::{
     certificate::{Authority, CurrentLeaf, Purpose},
+    injection::Namespace,
+    namespaces::Namespaces,
     pipelines::pipelines,
     serve::serve,
-    test_support::{SMALLEST, api_server, defaults, pipeline},
+    test_support::{SMALLEST, Seen, api_server, defaults, pipeline},
 };
 
 const HOST: &str = "veneur-operator-webhook.veneur-system.svc";
@@ -42,12 +44,16 @@ struct Running {
     tls: TlsConnector,
     leaf: Arc<CurrentLeaf>,
     authority: Authority,
+    seen: Arc<Mutex<Vec<Seen>>>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
 
 async fn running() -> Running {
-    let (client, _) = api_server(|method, path, _| {
+    let (client, seen) = api_server(|method, path, body| {
+        if path.contains("/events") {
+            return Some((201, body.clone()));
+        }
         let listed = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"},
             "items": [pipeline("default", SMALLEST)]});
         // The watch that follows the list ends at once and is tried again later.
@@ -56,7 +62,9 @@ async fn running() -> Running {
     let (view, watch) = pipelines();
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    tasks.spawn(watch.run(client, stop.clone()));
+    tasks.spawn(watch.run(client.clone(), stop.clone()));
+    let (notices, writer) = notices();
+    tasks.spawn(writer.run(client, None, stop.clone()));
     assert!(view.wait_until_listed(Duration::from_secs(10)).await, "the pipelines are listed");
 
     // Another test of this process may have come first.
@@ -70,7 +78,8 @@ async fn running() -> Running {
     let config = rustls::ServerConfig::builder().with_no_client_auth().with_cert_resolver(Arc::clone(&leaf) as _);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let webhook = Webhook::new(view, defaults());
+    let known = ["shop", "elsewhere"].map(|name| Namespace { name: name.to_owned(), ..Namespace::default() });
+    let webhook = Webhook::new(view, Namespaces::of(known), defaults(), notices);
     let acceptor = TlsAcceptor::from(Arc::new(config));
     tasks.spawn(serve(listener, Some(acceptor), stop.clone(), move |request| {
         let webhook = webhook.clone();
@@ -81,7 +90,7 @@ async fn running() -> Running {
     let trusted = CertificateDer::from_pem_slice(authority.certificate().pem.as_bytes()).expect("a certificate");
     roots.add(trusted).expect("an authority's certificate");
     let client = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    Running { address, tls: TlsConnector::from(Arc::new(client)), leaf, authority, stop, tasks }
+    Running { address, tls: TlsConnector::from(Arc::new(client)), leaf, authority, seen, stop, tasks }
 }
 
 impl Running {
@@ -100,10 +109,15 @@ impl Running {
     }
 
     async fn review(&self, pod: Value) -> Value {
+        self.review_as(pod, false).await
+    }
+
+    async fn review_as(&self, pod: Value, dry_run: bool) -> Value {
         let review = json!({
             "apiVersion": "admission.k8s.io/v1",
             "kind": "AdmissionReview",
-            "request": {"uid": "705ab4f5", "namespace": "shop", "operation": "CREATE", "object": pod},
+            "request": {"uid": "705ab4f5", "namespace": "shop", "operation": "CREATE", "object": pod,
+                "dryRun": dry_run},
         });
         let (status, body) = self.post("/inject", review.to_string().into_bytes()).await;
         assert_eq!(status, StatusCode::OK);
@@ -136,6 +150,55 @@ async fn a_review_is_answered_over_tls_with_a_patch() {
     let patch = STANDARD.decode(response["patch"].as_str().expect("a patch")).expect("base64");
     let patch: Value = serde_json::from_slice(&patch).expect("JSON");
     assert!(patch.to_string().contains("default-proxy.metrics.svc:8128"));
+    running.end().await;
+}
+
+fn of_a_replica_set(wish: &str, uid: &str) -> Value {
+    let mut pod = asking(wish);
+    pod["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": uid, "controller": true}]);
+    pod
+}
+
+#[tokio::test]
+async fn an_owner_is_told_once_what_became_of_its_pods_and_a_dry_run_tells_nobody() {
+    let running = running().await;
+    running.review_as(of_a_replica_set("metrics/defalt", "dry"), true).await;
+    for _ in 0..3 {
+        running.review(of_a_replica_set("metrics/defalt", "a")).await;
+    }
+    running.review(of_a_replica_set("metrics/default", "b")).await;
+    let events = || -> Vec<Value> {
+        let seen = running.seen.lock().expect("no poison");
+        seen.iter().filter(|(_, path, _)| path.contains("/events")).map(|(_, _, body)| body.clone()).collect()
+    };
+    // Events are written in their order, so that the last one ends the wait.
+    let deadline = Duration::from_secs(10);
+    let told = tokio::time::timeout(deadline, async {
+        while !events().iter().any(|event| event["reason"] == "VeneurInjected") {
+            tokio::task::yield_now().await;
+        }
+    });
+    told.await.expect("events are written");
+    let told: Vec<(Value, Value, Value)> = events()
+        .into_iter()
+        .map(|event| (event["regarding"]["uid"].clone(), event["type"].clone(), event["note"].clone()))
+        .collect();
+    let skipped = json!("PipelineNotFound: metrics/defalt; did you mean metrics/default?");
+    let injected = json!("Pods send to pipeline metrics/default");
+    assert_eq!(told, [(json!("a"), json!("Warning"), skipped), (json!("b"), json!("Normal"), injected)]);
+    running.end().await;
+}
+
+#[tokio::test]
+async fn who_creates_a_pod_by_hand_is_warned() {
+    let running = running().await;
+    let warnings = running.review(asking("metrics/defalt")).await["response"]["warnings"].clone();
+    assert_eq!(
+        warnings,
+        json!(["veneur: not injected: PipelineNotFound: metrics/defalt; did you mean metrics/default?"])
+    );
+    assert_eq!(running.review(asking("metrics/default")).await["response"]["warnings"], Value::Null);
     running.end().await;
 }
 

@@ -1,0 +1,168 @@
+//! Events on the owners of pods: what became of their pods in the webhook.
+//!
+//! A pod has no identity before it is stored, so an event on it would be seen by nobody. Its owner has one, and is where
+//! people look. The webhook never waits for an event: beyond what the queue holds, events are lost, and the pod's own
+//! annotation still says everything.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use serde_json::Value;
+use tokio::{sync::mpsc, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{injection::Outcome, labels::FIELD_MANAGER};
+
+/// Events that wait to be written.
+const QUEUE: usize = 256;
+/// A reason is not told twice of one owner within this time.
+const QUIET: Duration = Duration::from_mins(10);
+/// Owners and reasons that are remembered.
+const MOST_REMEMBERED: usize = 4096;
+/// How long writing one may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is to be told of an owner.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Notice {
+    owner: ObjectReference,
+    reason: &'static str,
+    note: String,
+}
+
+/// Where the webhook leaves events.
+#[derive(Debug, Clone)]
+pub struct Notices(mpsc::Sender<Notice>);
+
+/// Writes them.
+#[derive(Debug)]
+pub struct NoticeWriter(mpsc::Receiver<Notice>);
+
+/// A queue of events and what writes them.
+pub fn notices() -> (Notices, NoticeWriter) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (Notices(sender), NoticeWriter(receiver))
+}
+
+impl Notices {
+    /// Leaves the event of a decision, if the pod has an owner.
+    pub(super) fn tell(&self, pod: &Value, namespace: &str, outcome: &Outcome) {
+        if let Some(notice) = notice(pod, namespace, outcome)
+            && self.0.try_send(notice).is_err()
+        {
+            tracing::debug!(namespace, "An event was left out, because too many wait");
+        }
+    }
+}
+
+fn notice(pod: &Value, namespace: &str, outcome: &Outcome) -> Option<Notice> {
+    let (reason, note) = match outcome {
+        Outcome::Untouched => return None,
+        Outcome::Injected { stamp, .. } => {
+            let notes = if stamp.notes.is_empty() { String::new() } else { format!("; {}", stamp.notes.join("; ")) };
+            ("VeneurInjected", format!("Pods send to pipeline {}{notes}", stamp.pipeline))
+        }
+        Outcome::Skipped { skip, .. } => ("VeneurInjectionSkipped", skip.to_string()),
+    };
+    let owners = pod.pointer("/metadata/ownerReferences")?.as_array()?;
+    let owner = owners.iter().find(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))?;
+    let text = |key: &str| owner.get(key).and_then(Value::as_str).map(str::to_owned);
+    let owner = ObjectReference {
+        api_version: text("apiVersion"),
+        kind: text("kind"),
+        name: Some(text("name")?),
+        namespace: Some(namespace.to_owned()),
+        uid: text("uid"),
+        ..ObjectReference::default()
+    };
+    Some(Notice { owner, reason, note: note.chars().take(1000).collect() })
+}
+
+impl NoticeWriter {
+    /// Writes what comes until `stop`.
+    pub async fn run(mut self, client: Client, instance: Option<String>, stop: CancellationToken) {
+        let recorder = Recorder::new(client, Reporter { controller: FIELD_MANAGER.to_owned(), instance });
+        let mut told = Told::default();
+        while let Some(Some(notice)) = stop.run_until_cancelled(self.0.recv()).await {
+            if told.is_news(&notice, Instant::now()) {
+                write(&recorder, &notice).await;
+            }
+        }
+    }
+}
+
+async fn write(recorder: &Recorder, notice: &Notice) {
+    let type_ = if notice.reason == "VeneurInjected" { EventType::Normal } else { EventType::Warning };
+    let event = Event {
+        type_,
+        reason: notice.reason.to_owned(),
+        note: Some(notice.note.clone()),
+        action: "Inject".to_owned(),
+        secondary: None,
+    };
+    match timeout(PATIENCE, recorder.publish(&event, &notice.owner)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, reason = notice.reason, "An event was not written"),
+        Err(_) => tracing::warn!(reason = notice.reason, "An event was not written in time"),
+    }
+}
+
+/// What was told lately, by owner and text.
+#[derive(Debug, Default)]
+struct Told(HashMap<(String, String), Instant>);
+
+impl Told {
+    /// Whether this was not told of this owner lately; it is remembered.
+    fn is_news(&mut self, notice: &Notice, now: Instant) -> bool {
+        if self.0.len() >= MOST_REMEMBERED {
+            self.0.retain(|_, told| now.duration_since(*told) < QUIET);
+            if self.0.len() >= MOST_REMEMBERED {
+                self.0.clear();
+            }
+        }
+        let owner = notice.owner.uid.clone().or_else(|| notice.owner.name.clone()).unwrap_or_default();
+        match self.0.insert((owner, notice.note.clone()), now) {
+            Some(told) if now.duration_since(told) < QUIET => false,
+            Some(_) => notice.reason != "VeneurInjected",
+            None => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notice(uid: &str, reason: &'static str, note: &str) -> Notice {
+        let owner = ObjectReference { uid: Some(uid.to_owned()), ..ObjectReference::default() };
+        Notice { owner, reason, note: note.to_owned() }
+    }
+
+    #[test]
+    fn a_reason_is_told_once_of_each_owner_until_it_is_long_ago() {
+        let (mut told, now) = (Told::default(), Instant::now());
+        let skipped = notice("a", "VeneurInjectionSkipped", "NoPipeline");
+        assert!(told.is_news(&skipped, now));
+        assert!(!told.is_news(&skipped, now));
+        assert!(told.is_news(&notice("b", "VeneurInjectionSkipped", "NoPipeline"), now));
+        assert!(told.is_news(&notice("a", "VeneurInjectionSkipped", "NotAllowed"), now));
+        assert!(!told.is_news(&skipped, now + QUIET / 2));
+        assert!(told.is_news(&skipped, now + 2 * QUIET));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (mut told, now) = (Told::default(), Instant::now());
+        for owner in 0..3 * MOST_REMEMBERED {
+            assert!(told.is_news(&notice(&owner.to_string(), "VeneurInjected", ""), now));
+            assert!(told.0.len() <= MOST_REMEMBERED);
+        }
+    }
+}
