@@ -5,12 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use veneur_operator_api::{Override, Transport};
+
 use super::{
     Skip, SkipReason,
     pod::Pod,
     quantity::nanos,
-    settings::{Mode, Settings, Transport},
+    settings::{Mode, Settings},
 };
+use crate::labels::ADMIN_PORT;
 
 /// Resources that a pod may ask for its sidecar: annotation, list, key.
 const RESOURCES: [(&str, &str, &str); 4] = [
@@ -70,22 +73,27 @@ impl Wishes {
         let mut wishes = Self::default();
         wishes.name_unknown(pod);
         if let Some((key, mode)) = get(pod, "veneur.dev/mode") {
-            settings.mode = match mode {
+            let mode = match mode {
                 "native" => Mode::Native,
                 "classic" => Mode::Classic,
                 "env-only" => Mode::EnvOnly,
                 _ => return Err(invalid(key, mode, "none of native, classic and env-only")),
             };
+            if settings.sidecar.enabled || mode == Mode::EnvOnly {
+                settings.mode = mode;
+            } else {
+                wishes.notes.push(format!("{key}: not heeded, as the pipeline has sidecar.enabled: false"));
+            }
         }
         wishes.transport(pod, settings)?;
         wishes.names(pod, settings)?;
         if let Some((key, text)) = get(pod, "veneur.dev/tags")
-            && wishes.heeded(key, settings.allowed.tags, "Tags")
+            && wishes.heeded(key, settings, Override::Tags)
         {
             wishes.tags = tags(key, text)?;
         }
         if let Some((key, text)) = get(pod, "veneur.dev/log-level")
-            && wishes.heeded(key, settings.allowed.log_level, "LogLevel")
+            && wishes.heeded(key, settings, Override::LogLevel)
         {
             let level = LEVELS.into_iter().find(|level| level.eq_ignore_ascii_case(text));
             wishes.log_level =
@@ -97,20 +105,24 @@ impl Wishes {
 
     fn transport(&mut self, pod: &Pod<'_>, settings: &mut Settings) -> Result<(), Skip> {
         if let Some((key, transport)) = get(pod, "veneur.dev/transport")
-            && self.heeded(key, settings.allowed.transport, "Transport")
+            && self.heeded(key, settings, Override::Transport)
         {
-            settings.transport = match transport {
+            settings.sidecar.transport = match transport {
                 "udp" => Transport::Udp,
                 "uds" => Transport::Uds,
-                "both" => Transport::Both,
+                "both" => Transport::UdpAndUds,
                 _ => return Err(invalid(key, transport, "none of udp, uds and both")),
             };
         }
         if let Some((key, text)) = get(pod, "veneur.dev/port")
-            && self.heeded(key, settings.allowed.transport, "Transport")
+            && self.heeded(key, settings, Override::Transport)
         {
             let port = text.parse().ok().filter(|port| *port >= LOWEST_PORT);
-            settings.ports = vec![port.ok_or_else(|| invalid(key, text, "no port from 1024 to 65535"))?];
+            let port: u16 = port.ok_or_else(|| invalid(key, text, "no port from 1024 to 65535"))?;
+            if port == ADMIN_PORT {
+                return Err(invalid(key, text, "the sidecar's admin port"));
+            }
+            settings.sidecar.ports = vec![i32::from(port)];
         }
         Ok(())
     }
@@ -118,7 +130,7 @@ impl Wishes {
     fn names(&mut self, pod: &Pod<'_>, settings: &Settings) -> Result<(), Skip> {
         for key in ["veneur.dev/containers", "veneur.dev/exclude-containers", "veneur.dev/init-containers"] {
             let Some((_, text)) = get(pod, key) else { continue };
-            if !self.heeded(key, settings.allowed.containers, "Containers") {
+            if !self.heeded(key, settings, Override::Containers) {
                 continue;
             }
             let none = key == "veneur.dev/init-containers" && text == "none";
@@ -149,7 +161,7 @@ impl Wishes {
     fn resources(&mut self, pod: &Pod<'_>, settings: &Settings) {
         for (key, list, resource) in RESOURCES {
             let Some((_, amount)) = get(pod, key) else { continue };
-            if !self.heeded(key, settings.allowed.resources, "Resources") {
+            if !self.heeded(key, settings, Override::Resources) {
                 continue;
             }
             if nanos(amount).is_none() {
@@ -163,9 +175,10 @@ impl Wishes {
     }
 
     /// Whether an annotation is heeded; a note where not.
-    fn heeded(&mut self, key: &str, allowed: bool, word: &str) -> bool {
+    fn heeded(&mut self, key: &str, settings: &Settings, group: Override) -> bool {
+        let allowed = settings.allows(group);
         if !allowed {
-            self.notes.push(format!("{key}: not heeded, as sidecar.allowOverrides of the pipeline lacks {word}"));
+            self.notes.push(format!("{key}: not heeded, as the pipeline's sidecar.allowOverrides lacks {group:?}"));
         }
         allowed
     }

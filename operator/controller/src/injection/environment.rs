@@ -44,7 +44,8 @@ pub(super) fn add(pod: &Pod<'_>, settings: &Settings, wishes: &Wishes, patch: &m
     };
     // An init container that runs before the sidecar has nobody to send to; one of a classic sidecar always does.
     let init_from = if settings.mode == Mode::Native { pod.sidecar_position() } else { 0 };
-    let init_wanted = settings.mode != Mode::Classic && (settings.init_containers || wishes.init_containers.is_some());
+    let init_wanted =
+        settings.mode != Mode::Classic && (settings.sidecar.env.init_containers || wishes.init_containers.is_some());
     let init = pod.init().iter().enumerate().filter(|(_, container)| name(container) != sidecar::NAME);
     for (_, (index, container)) in init.enumerate().skip(init_from).filter(|_| init_wanted) {
         if chosen(container, wishes.init_containers.as_ref()) {
@@ -69,7 +70,7 @@ fn of_container(
     patch: &mut Patch,
 ) {
     let called = name(container);
-    let mut socket = settings.mode != Mode::EnvOnly && settings.transport.has_uds();
+    let mut socket = settings.mode != Mode::EnvOnly && settings.has_uds();
     if socket {
         let folder = settings.folder();
         let mounts = container.get("volumeMounts").and_then(Value::as_array);
@@ -111,10 +112,9 @@ fn of_container(
 fn groups(settings: &Settings, socket: bool) -> Vec<Vec<Value>> {
     let mut groups = Vec::new();
     let mut host = variable("DD_AGENT_HOST", "127.0.0.1");
-    let (mut address, mut port, mut udp) =
-        ("127.0.0.1".to_owned(), settings.client_port(), settings.transport.has_udp());
+    let (mut address, mut udp) = ("127.0.0.1".to_owned(), settings.client_port());
     if settings.mode == Mode::EnvOnly {
-        (port, udp) = (NODE_PORT, true);
+        udp = Some(NODE_PORT);
         match &settings.node {
             Some(NodeAgent::Service(service)) => {
                 host = variable("DD_AGENT_HOST", service.as_str());
@@ -132,18 +132,21 @@ fn groups(settings: &Settings, socket: bool) -> Vec<Vec<Value>> {
             None => return groups,
         }
     }
-    if settings.statsd_addr && udp {
+    let clients = &settings.sidecar.env;
+    if let Some(port) = udp.filter(|_| clients.statsd_addr) {
         groups.push(vec![variable("STATSD_ADDR", format!("{address}:{port}"))]);
     }
-    if settings.datadog && (udp || socket) {
-        let mut datadog = Vec::new();
-        if udp {
-            datadog.extend([host, variable("DD_DOGSTATSD_PORT", port.to_string())]);
-        }
-        let url = if socket { format!("unix://{}", settings.socket) } else { format!("udp://{address}:{port}") };
-        datadog.push(variable("DD_DOGSTATSD_URL", url));
-        groups.push(datadog);
+    if !clients.datadog {
+        return groups;
     }
+    let mut datadog = Vec::new();
+    if let Some(port) = udp {
+        datadog.extend([host, variable("DD_DOGSTATSD_PORT", port.to_string())]);
+    }
+    let socket = socket.then(|| format!("unix://{}", settings.socket()));
+    let url = socket.or_else(|| udp.map(|port| format!("udp://{address}:{port}")));
+    datadog.extend(url.map(|url| variable("DD_DOGSTATSD_URL", url)));
+    groups.push(datadog);
     groups
 }
 

@@ -115,7 +115,7 @@ fn fits(pod: &Pod<'_>, settings: &Settings) -> Result<(), Skip> {
         return if settings.node.is_some() { Ok(()) } else { skip(SkipReason::NoNodeAgent, hint.to_owned()) };
     }
     if pod.on_host_network() {
-        if settings.transport.has_udp() {
+        if settings.has_udp() {
             let detail = "the pod uses the node's network, where two sidecars cannot share a port: set \
                           veneur.dev/transport: uds, if its client can send to a Unix socket";
             return skip(SkipReason::HostNetworkPortConflict, detail.to_owned());
@@ -151,12 +151,13 @@ fn container(
     wishes: &mut Wishes,
     before: &Before,
 ) -> Result<Value, Skip> {
-    let keep_guaranteed = settings.preserve_qos && resources::is_guaranteed(pod);
+    let keep_guaranteed = settings.sidecar.preserve_qos && resources::is_guaranteed(pod);
     let own = Own {
         resources: Some(resources::of(&sidecar::base_resources(pipeline), wishes, keep_guaranteed)),
         tags: tags(pod, settings, wishes),
         log_level: wishes.log_level,
         host_network: pod.on_host_network(),
+        root_pod: pod.runs_as_root(),
         grace_seconds: pod.grace_seconds(),
     };
     let container = sidecar::container(pipeline, settings, &own)?;

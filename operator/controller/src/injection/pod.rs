@@ -100,6 +100,12 @@ impl<'a> Pod<'a> {
         self.spec.get("hostNetwork").and_then(Value::as_bool) == Some(true)
     }
 
+    /// Whether its containers run as root unless they say otherwise.
+    pub(super) fn runs_as_root(&self) -> bool {
+        let user = self.spec.get("securityContext").and_then(|context| context.get("runAsUser"));
+        user.and_then(Value::as_i64) == Some(0)
+    }
+
     pub(super) fn dns_policy(&self) -> &'a str {
         self.text("dnsPolicy").unwrap_or("ClusterFirst")
     }

@@ -1,10 +1,13 @@
 //! How the pods of a pipeline are injected, before a pod's own wishes.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use veneur_operator_api::VeneurPipeline;
+use veneur_operator_api::{Delivery, Exposure, Override, Sidecar, SidecarMode, Transport, VeneurPipeline};
+
+use super::id;
+use crate::labels::{Role, import_address};
 
 /// How a pod takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,34 +19,6 @@ pub enum Mode {
     Classic,
     /// No container: the variables point at the agent of the pod's node.
     EnvOnly,
-}
-
-/// What a sidecar listens on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Transport {
-    Udp,
-    Uds,
-    Both,
-}
-
-impl Transport {
-    pub(super) fn has_udp(self) -> bool {
-        self != Self::Uds
-    }
-
-    pub(super) fn has_uds(self) -> bool {
-        self != Self::Udp
-    }
-}
-
-/// Which of a pod's annotations are heeded.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Allowed {
-    pub(super) resources: bool,
-    pub(super) tags: bool,
-    pub(super) transport: bool,
-    pub(super) containers: bool,
-    pub(super) log_level: bool,
 }
 
 /// Where pods without a sidecar send.
@@ -58,47 +33,81 @@ pub(super) enum NodeAgent {
 /// How the pods of a pipeline are injected.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
+    /// The spec's, with a pod's wishes for transport and ports put into it.
+    pub(super) sidecar: Sidecar,
     pub(super) mode: Mode,
-    pub(super) transport: Transport,
-    /// `DogStatsD` over UDP; clients are pointed at the last one.
-    pub(super) ports: Vec<u16>,
-    pub(super) socket: String,
-    pub(super) statsd_addr: bool,
-    pub(super) datadog: bool,
-    pub(super) init_containers: bool,
-    pub(super) preserve_qos: bool,
-    pub(super) allowed: Allowed,
     pub(super) node: Option<NodeAgent>,
+    /// Where partials go, and points where they are not posted from the pod.
+    pub(super) forward_address: String,
+    /// Most series of a pod in an interval.
+    pub(super) max_contexts: usize,
     /// Labels of the pod and the tags that are made of them.
-    pub(super) from_pod_labels: Vec<(String, String)>,
+    pub(super) from_pod_labels: BTreeMap<String, String>,
 }
 
 impl Settings {
-    pub(super) fn of(_pipeline: &VeneurPipeline) -> Self {
+    pub(super) fn of(pipeline: &VeneurPipeline) -> Self {
+        let (spec, (namespace, name)) = (&pipeline.spec, id(pipeline));
+        let node = spec.node.enabled.then(|| match spec.node.exposure {
+            Exposure::Service => NodeAgent::Service(format!("{name}-node.{namespace}.svc")),
+            Exposure::HostPort => NodeAgent::HostPort,
+        });
+        let mode = match spec.sidecar.mode {
+            _ if !spec.sidecar.enabled => Mode::EnvOnly,
+            // Every kubelet that this operator runs with knows native sidecars.
+            SidecarMode::Native | SidecarMode::Auto => Mode::Native,
+            SidecarMode::Classic => Mode::Classic,
+        };
+        let forward_address = match &spec.global.forward_to {
+            _ if spec.proxy.enabled => import_address(name, namespace, Role::Proxy),
+            Some(elsewhere) if !spec.global.enabled => elsewhere.clone(),
+            _ => import_address(name, namespace, Role::Global),
+        };
         Self {
-            mode: Mode::Native,
-            transport: Transport::Both,
-            ports: vec![8126, 8125],
-            socket: "/var/run/veneur/dsd.sock".to_owned(),
-            statsd_addr: true,
-            datadog: true,
-            init_containers: true,
-            preserve_qos: true,
-            allowed: Allowed { resources: true, tags: true, transport: true, containers: true, log_level: true },
-            node: None,
-            from_pod_labels: Vec::new(),
+            sidecar: spec.sidecar.clone(),
+            mode,
+            node,
+            forward_address,
+            max_contexts: usize::try_from(spec.tags.cardinality_limit.per_pod).unwrap_or(usize::MAX),
+            from_pod_labels: spec.tags.from_pod_labels.clone(),
         }
+    }
+
+    pub(super) fn allows(&self, which: Override) -> bool {
+        self.sidecar.allow_overrides.contains(&which)
+    }
+
+    pub(super) fn has_udp(&self) -> bool {
+        self.sidecar.transport != Transport::Uds
+    }
+
+    pub(super) fn has_uds(&self) -> bool {
+        self.sidecar.transport != Transport::Udp
+    }
+
+    pub(super) fn is_direct(&self) -> bool {
+        self.sidecar.delivery == Delivery::Direct
+    }
+
+    /// Ports for `DogStatsD` over UDP.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
+        let ports = self.sidecar.ports.iter().filter(|_| self.has_udp());
+        ports.filter_map(|port| u16::try_from(*port).ok())
+    }
+
+    /// The port that clients are pointed at: the last, which is their own default unless someone said otherwise.
+    pub(super) fn client_port(&self) -> Option<u16> {
+        self.ports().last()
+    }
+
+    pub(super) fn socket(&self) -> &str {
+        &self.sidecar.uds.path
     }
 
     /// The folder of the socket, which the containers share.
     pub(super) fn folder(&self) -> String {
-        let folder = Path::new(&self.socket).parent().and_then(Path::to_str);
+        let folder = Path::new(self.socket()).parent().and_then(Path::to_str);
         folder.filter(|folder| !folder.is_empty()).unwrap_or("/").to_owned()
-    }
-
-    /// The port that clients are pointed at: the last, which is their own default unless the pod says otherwise.
-    pub(super) fn client_port(&self) -> u16 {
-        self.ports.last().copied().unwrap_or(8125)
     }
 }
 

@@ -8,8 +8,11 @@ use super::{
     settings::{Mode, Settings, variable},
 };
 use crate::{
-    labels::{ADMIN_PORT, Role, import_address},
-    reconcile::{revision, validate::Validated},
+    labels::ADMIN_PORT,
+    reconcile::{
+        revision,
+        validate::{ValidSink, Validated},
+    },
 };
 
 /// Name of the container.
@@ -36,13 +39,17 @@ pub(super) struct Own {
     pub(super) resources: Option<Value>,
     /// The pod is on the node's network, where ports are everybody's.
     pub(super) host_network: bool,
+    /// The pod's containers run as root unless they say otherwise.
+    pub(super) root_pod: bool,
     pub(super) grace_seconds: u64,
 }
 
+/// User of the image.
+const USER: i64 = 65_532;
+
 /// Ports that a sidecar binds.
 pub(super) fn ports(settings: &Settings) -> Vec<(u16, &'static str)> {
-    let udp = settings.ports.iter().filter(|_| settings.transport.has_udp()).map(|port| (*port, "UDP"));
-    udp.chain([(ADMIN_PORT, "TCP")]).collect()
+    settings.ports().map(|port| (port, "UDP")).chain([(ADMIN_PORT, "TCP")]).collect()
 }
 
 /// What a sidecar of the pipeline is now, but for its image and for what its pod wishes: sidecars of another revision are
@@ -73,9 +80,12 @@ pub(super) fn container(pipeline: &Validated, settings: &Settings, own: &Own) ->
     if let Some(level) = own.log_level {
         env.push(variable("VENEUR_LOG", level));
     }
+    if settings.is_direct() {
+        env.extend(pipeline.sinks.iter().filter_map(api_key));
+    }
     // Where something is mounted already, the API server mounts no token.
     let mut mounts = vec![json!({"name": NO_TOKEN, "mountPath": TOKEN_PATH, "readOnly": true})];
-    if settings.transport.has_uds() {
+    if settings.has_uds() {
         mounts.push(json!({"name": SOCKET_VOLUME, "mountPath": settings.folder()}));
     }
     let mut container = json!({
@@ -85,14 +95,7 @@ pub(super) fn container(pipeline: &Validated, settings: &Settings, own: &Own) ->
         "args": ["local"],
         "env": env,
         "resources": own.resources.clone().unwrap_or_else(|| base_resources(pipeline)),
-        "securityContext": {
-            "runAsNonRoot": true,
-            "runAsUser": 65532,
-            "allowPrivilegeEscalation": false,
-            "readOnlyRootFilesystem": true,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": security(settings, own),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts,
     });
@@ -106,7 +109,7 @@ pub(super) fn container(pipeline: &Validated, settings: &Settings, own: &Own) ->
             if own.host_network {
                 // No port of the node is bound, so there is nothing to probe: the sockets are there long before.
                 container["lifecycle"] = json!({"postStart": {"sleep": {"seconds": 1}}});
-            } else {
+            } else if settings.sidecar.startup_probe {
                 // Only whether the sockets are bound, never the proxies: a pipeline that is down must not hold the
                 // application.
                 container["startupProbe"] = json!({
@@ -133,16 +136,17 @@ pub(super) fn base_resources(pipeline: &Validated) -> Value {
 /// Volumes that the sidecar needs. In memory: those on disk would keep the cluster autoscaler from removing the node.
 pub(super) fn volumes(settings: &Settings) -> Vec<Value> {
     let in_memory = |name: &str| json!({"name": name, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}});
-    let socket = settings.transport.has_uds().then(|| in_memory(SOCKET_VOLUME));
+    let socket = settings.has_uds().then(|| in_memory(SOCKET_VOLUME));
     [in_memory(NO_TOKEN)].into_iter().chain(socket).collect()
 }
 
 fn config(pipeline: &Validated, settings: &Settings, own: &Own) -> Server {
-    let udp = settings.ports.iter().filter(|_| settings.transport.has_udp());
-    let mut listeners: Vec<String> =
-        udp.flat_map(|port| ["127.0.0.1", "[::1]"].map(|address| format!("udp://{address}:{port}"))).collect();
-    if settings.transport.has_uds() {
-        listeners.push(format!("unixgram://{}", settings.socket));
+    let mut listeners: Vec<String> = settings
+        .ports()
+        .flat_map(|port| ["127.0.0.1", "[::1]"].map(|address| format!("udp://{address}:{port}")))
+        .collect();
+    if settings.has_uds() {
+        listeners.push(format!("unixgram://{}", settings.socket()));
     }
     Server {
         interval: pipeline.interval,
@@ -157,12 +161,44 @@ fn config(pipeline: &Validated, settings: &Settings, own: &Own) -> Server {
         } else {
             format!("0.0.0.0:{ADMIN_PORT}")
         },
-        forward_address: import_address(&pipeline.name, &pipeline.namespace, Role::Proxy),
-        forward_points: true,
+        max_contexts: settings.max_contexts,
+        forward_address: settings.forward_address.clone(),
+        forward_points: !settings.is_direct(),
+        metric_sinks: if settings.is_direct() {
+            pipeline.sinks.iter().map(|sink| sink.sink.clone()).collect()
+        } else {
+            Vec::new()
+        },
         // Some twenty series for each pod would cost more than they tell: a sidecar's ledgers are on its admin port.
         self_metrics: false,
         ..Server::default()
     }
+}
+
+/// What the restricted Pod Security Standard asks for, and no more: on clusters that give each namespace its own users,
+/// naming one would be refused.
+fn security(settings: &Settings, own: &Own) -> Value {
+    let mut security = json!({
+        "runAsNonRoot": true,
+        "allowPrivilegeEscalation": false,
+        "readOnlyRootFilesystem": true,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    });
+    let user = settings.sidecar.security_context.run_as_user.or(own.root_pod.then_some(USER));
+    for (key, id) in [("runAsUser", user), ("runAsGroup", settings.sidecar.security_context.run_as_group)] {
+        if let Some(id) = id {
+            security[key] = json!(id);
+        }
+    }
+    security
+}
+
+/// The key of a sink, from a Secret of the pod's own namespace.
+fn api_key(sink: &ValidSink) -> Option<Value> {
+    let secret = sink.api_key.as_ref()?;
+    let key = json!({"secretKeyRef": {"name": secret.name, "key": secret.key}});
+    Some(json!({"name": sink.api_key_variable(), "valueFrom": key}))
 }
 
 /// What differs from the defaults, and the interval. A version that has one more default makes no pod out of date by it.
