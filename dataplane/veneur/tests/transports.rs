@@ -253,6 +253,29 @@ async fn unix_datagrams_are_samples_of_a_known_sender() {
     assert_eq!(senders.iter().map(|(_, count)| count).sum::<u64>(), 1_465);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_unix_socket_took_before_a_stop_is_read() {
+    for round in 0..100 {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("veneur.sock");
+        let running = start(&listening(&format!("unixgram://{}", path.display()))).await;
+        let account = running.listeners()[0].account.clone();
+        let sending = std::thread::spawn(move || {
+            let sender = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+            let mut taken = 0_u64;
+            // Until the first refusal, which is what the stop looks like from here.
+            while sender.send_to(b"a:1|c", &path).is_ok() {
+                taken += 1;
+            }
+            taken
+        });
+        until("datagrams are read", || account.lock().samples.aggregated > 0).await;
+        running.stop().await;
+        let taken = sending.join().expect("no panic");
+        assert_eq!(account.lock().samples.aggregated, taken, "in round {round}");
+    }
+}
+
 #[tokio::test]
 async fn abstract_unix_datagrams_are_samples() {
     let running = start(&listening("unixgram:@veneur-test-datagrams")).await;

@@ -15,6 +15,7 @@ pub mod certificate;
 pub mod context;
 pub mod controller;
 pub mod election;
+pub mod evict;
 pub mod health;
 pub mod injection;
 pub mod keyring;
@@ -22,11 +23,13 @@ pub mod labels;
 pub mod leaf;
 pub mod namespaces;
 pub mod pipelines;
+pub mod pods;
 pub mod probe;
 pub mod reconcile;
 pub mod selftest;
 pub mod serve;
 pub mod tier_certificate;
+pub mod upgrade;
 pub mod webhook;
 
 #[cfg(test)]

@@ -20,15 +20,18 @@ use veneur_operator::{
     context::{Context, Defaults, Failures},
     controller::Watches,
     election::Candidate,
+    evict,
     health::Readiness,
     keyring::Lifetimes,
     leaf::{Shown, Source},
     namespaces::namespaces,
     pipelines::pipelines,
+    pods::pods,
     probe,
     selftest::Selftest,
     serve::serve,
     tier_certificate::TierCertificates,
+    upgrade,
     webhook::{Webhook, notices},
 };
 
@@ -103,6 +106,9 @@ struct Run {
     /// Where `/healthz` and `/readyz` listen.
     #[arg(long, default_value = "0.0.0.0:8080")]
     health_address: SocketAddr,
+    /// Namespaces whose pods the webhook never sees, with commas between them.
+    #[arg(long, value_delimiter = ',', default_value = "kube-system,kube-node-lease")]
+    excluded_namespaces: Vec<String>,
     /// What is logged: a level, or a filter as `info,kube=debug`.
     #[arg(long, default_value = "info")]
     log: String,
@@ -157,6 +163,9 @@ async fn run(options: Run) -> anyhow::Result<()> {
     }));
     let (namespaces, namespace_watch) = namespaces();
     let (notices, notice_writer) = notices();
+    let excluded = options.excluded_namespaces.iter().chain([&options.namespace]).cloned().collect();
+    let (pods, pod_watch) = pods(pipelines.clone(), namespaces.clone(), context.defaults.clone(), excluded);
+    tasks.spawn(pod_watch.run(client.clone(), end.clone()));
     let webhook = Webhook::new(pipelines.clone(), namespaces, context.defaults.clone(), notices);
     tasks.spawn(serve(webhook_listener, Some(leaf.acceptor()), end.clone(), move |request| {
         let webhook = webhook.clone();
@@ -182,6 +191,8 @@ async fn run(options: Run) -> anyhow::Result<()> {
         if let Some(certificates) = &certificates {
             tasks.spawn(Arc::clone(certificates).rotate(pipelines.clone(), stop.clone()));
         }
+        tasks.spawn(evict::run(context.client.clone(), pods.clone(), pipelines.clone(), stop.clone()));
+        tasks.spawn(upgrade::run(context.client.clone(), pods.clone(), pipelines.clone(), stop.clone()));
         tasks.spawn(Watches::new(&context).run(Arc::clone(&context), stop.clone()));
         all(tasks, stop)
     }));

@@ -1,7 +1,7 @@
 //! Labels of every namespace, as last seen: which pods are meant, and which pipelines they may use.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -69,6 +69,17 @@ impl Namespaces {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
+    /// Names of the namespaces whose pods are all meant.
+    pub fn enabled(&self) -> BTreeSet<String> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.values().filter(|namespace| namespace.is_enabled()).map(|namespace| namespace.name.clone()).collect()
+    }
+
+    /// Waits for the first list, or for the end.
+    pub async fn wait_until_listed(&self) {
+        drop(self.changed.clone().wait_for(|version| *version > 0).await);
+    }
+
     /// Changes when any namespace does.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.clone()
@@ -129,8 +140,14 @@ fn read(object: &PartialObjectMeta<Object>) -> Arc<Namespace> {
 impl Namespaces {
     /// A view that holds these and never changes.
     pub(crate) fn of(all: impl IntoIterator<Item = Namespace>) -> Self {
+        Self::kept(all).0
+    }
+
+    /// The same, and what keeps it from being at its end.
+    pub(crate) fn kept(all: impl IntoIterator<Item = Namespace>) -> (Self, NamespaceWatch) {
         let (view, watch) = namespaces();
         *watch.write() = all.into_iter().map(|one| (one.name.clone(), Arc::new(one))).collect();
-        view
+        watch.changed.send_replace(1);
+        (view, watch)
     }
 }

@@ -26,6 +26,7 @@ use crate::reconcile::Watched;
 pub struct Pipelines {
     store: Store<Watched>,
     listed: watch::Receiver<bool>,
+    changed: watch::Receiver<u64>,
 }
 
 impl std::fmt::Debug for Pipelines {
@@ -38,6 +39,7 @@ impl std::fmt::Debug for Pipelines {
 pub struct PipelineWatch {
     writer: Writer<Watched>,
     listed: watch::Sender<bool>,
+    changed: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for PipelineWatch {
@@ -50,7 +52,8 @@ impl std::fmt::Debug for PipelineWatch {
 pub fn pipelines() -> (Pipelines, PipelineWatch) {
     let (store, writer) = reflector::store();
     let (sender, listed) = watch::channel(false);
-    (Pipelines { store, listed }, PipelineWatch { writer, listed: sender })
+    let (changing, changed) = watch::channel(0);
+    (Pipelines { store, listed, changed }, PipelineWatch { writer, listed: sender, changed: changing })
 }
 
 impl Pipelines {
@@ -63,6 +66,11 @@ impl Pipelines {
     pub async fn wait_until_listed(&self, patience: Duration) -> bool {
         let mut listed = self.listed.clone();
         matches!(timeout(patience, listed.wait_for(|listed| *listed)).await, Ok(Ok(_)))
+    }
+
+    /// Changes when any pipeline does.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.clone()
     }
 
     /// Calls `with` with the pipelines that decode and are not being deleted.
@@ -80,15 +88,18 @@ impl Pipelines {
 impl PipelineWatch {
     /// Watches until `stop`.
     pub async fn run(self, client: Client, stop: CancellationToken) {
-        let Self { writer, listed } = self;
+        let Self { writer, listed, changed } = self;
         let events = watcher(Api::<Watched>::all(client), watcher::Config::default()).default_backoff().reflect(writer);
         let mut events = std::pin::pin!(events.take_until(stop.cancelled_owned()));
         while let Some(event) = events.next().await {
             match event {
-                Ok(watcher::Event::InitDone) => {
-                    listed.send_replace(true);
+                Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
+                Ok(event) => {
+                    if matches!(event, watcher::Event::InitDone) {
+                        listed.send_replace(true);
+                    }
+                    changed.send_modify(|version| *version = version.wrapping_add(1));
                 }
-                Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "Watching pipelines for the webhook failed, trying again"),
             }
         }

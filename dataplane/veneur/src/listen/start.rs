@@ -164,7 +164,9 @@ impl Start<'_> {
             let Parts { intake, stop, running, .. } = self.listener("dogstatsd-unix", address.to_owned(), None, None);
             let max_length = self.settings.max_length;
             self.tasks.spawn(async move {
-                let read = unixgram::read(socket, max_length, intake, stop).await;
+                // One without a name of ours is inherited, and whoever inherits it next reads on.
+                let ours = held.is_some();
+                let read = unixgram::read(socket, ours, max_length, intake, stop).await;
                 drop((held, running));
                 read.context("cannot read a Unix datagram socket")
             });

@@ -1,10 +1,12 @@
 //! DogStatsD in Unix datagrams.
 //!
 //! The kernel drops none: while the socket's queue is full a sender waits, or is told so where it does not want to wait.
+//! Nor does a stop: from a moment on senders are refused, and what was taken until then is read.
 //! Each datagram comes with its sender's process id, from which its origin is known.
 
 use std::{
     io::{self, IoSliceMut},
+    net::Shutdown,
     os::{
         fd::{AsRawFd as _, RawFd},
         unix::net::UnixDatagram,
@@ -37,9 +39,10 @@ pub(super) fn prepare(socket: &UnixDatagram, buffer_bytes: usize) -> io::Result<
     Ok(())
 }
 
-/// Reads until `stop`, and then what the socket still holds.
+/// Reads until `stop`, and then what the socket still holds. `ours`: nobody reads from it after us.
 pub(super) async fn read(
     socket: UnixDatagram,
+    ours: bool,
     max_length: usize,
     intake: Arc<Intake>,
     stop: CancellationToken,
@@ -66,6 +69,10 @@ pub(super) async fn read(
                 }
             }
         }
+    }
+    // Without this, a datagram that came between the last read and the end would be lost, and its sender not know.
+    if ours && let Err(problem) = socket2::SockRef::from(&socket).shutdown(Shutdown::Read) {
+        tracing::warn!(%problem, "Senders cannot be refused: what they send from now on is lost");
     }
     let (until, fd) = (Instant::now() + LAST_READ, socket.as_raw_fd());
     while Instant::now() < until && reader.burst(|reader| reader.receive(fd))? == Burst::Full {}

@@ -88,7 +88,7 @@ pub(crate) fn resolve<'a>(
 }
 
 /// The same, and the namespace may use it.
-pub(super) fn choose<'a>(
+pub(crate) fn choose<'a>(
     wish: &Wish<'_>,
     namespace: &Namespace,
     pipelines: &[&'a VeneurPipeline],

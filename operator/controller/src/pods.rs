@@ -1,0 +1,153 @@
+//! What became of the pods that asked: counted by pipeline, from the metadata of every pod that runs.
+//!
+//! One watch, of metadata only, since an annotation cannot be selected by. What is kept of a pod is some hundred bytes,
+//! and nothing of one that did not ask. The counts are a pure function of that, of the pipelines and of the namespaces.
+
+mod count;
+mod record;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client,
+    core::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, Event, watcher},
+    },
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{context::Defaults, namespaces::Namespaces, pipelines::Pipelines};
+use count::Counter;
+pub use count::{Counts, Missed, Outdated, Snapshot};
+use record::Records;
+
+/// Changes within this time are counted together.
+const DEBOUNCE: Duration = Duration::from_secs(1);
+
+/// What became of the pods that asked, as last counted.
+#[derive(Debug, Clone)]
+pub struct Pods(watch::Receiver<Arc<Snapshot>>);
+
+/// Keeps [`Pods`] current.
+#[derive(Debug)]
+pub struct PodWatch {
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    pipelines: Pipelines,
+    namespaces: Namespaces,
+    defaults: Defaults,
+    excluded: Vec<String>,
+}
+
+/// An empty view and what fills it. Pods of the `excluded` namespaces are none of the webhook's, and not counted.
+pub fn pods(
+    pipelines: Pipelines,
+    namespaces: Namespaces,
+    defaults: Defaults,
+    excluded: Vec<String>,
+) -> (Pods, PodWatch) {
+    let (sender, receiver) = watch::channel(Arc::default());
+    (Pods(receiver), PodWatch { snapshot: sender, pipelines, namespaces, defaults, excluded })
+}
+
+impl Pods {
+    /// The last count.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.0.borrow())
+    }
+
+    /// Waits for a count that differs from the last one seen here; false at the end.
+    pub async fn changed(&mut self) -> bool {
+        self.0.changed().await.is_ok()
+    }
+
+    /// The same as a channel, for what maps changes to pipelines.
+    pub fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.0.clone()
+    }
+}
+
+impl PodWatch {
+    /// Watches and counts until `stop`.
+    pub async fn run(self, client: Client, stop: CancellationToken) {
+        stop.run_until_cancelled(self.watch(client)).await;
+    }
+
+    async fn watch(self, client: Client) {
+        let mut counter = Counter::new(self.defaults.clone());
+        let (mut pipelines, mut namespaces) = (self.pipelines.changes(), self.namespaces.changes());
+        // A pod that says nothing itself is kept if its namespace means it, so namespaces come first.
+        self.namespaces.wait_until_listed().await;
+        loop {
+            let mut records = Records::new(self.namespaces.clone());
+            let enabled = self.namespaces.enabled();
+            let events = watcher(Api::<PartialObjectMeta<Pod>>::all(client.clone()), self.selected()).default_backoff();
+            let mut events = std::pin::pin!(events);
+            let mut due = None::<Instant>;
+            loop {
+                let changed = tokio::select! {
+                    event = events.next() => match event {
+                        Some(Ok(event)) => records.take(event),
+                        Some(Err(error)) => {
+                            tracing::warn!(%error, "Watching pods failed, trying again");
+                            false
+                        }
+                        None => return,
+                    },
+                    changed = pipelines.changed() => match changed {
+                        Ok(()) => true,
+                        Err(_) => return,
+                    },
+                    changed = namespaces.changed() => match changed {
+                        // Pods whose namespace was not meant before were not kept: they are listed anew.
+                        Ok(()) if self.namespaces.enabled() != enabled => break,
+                        Ok(()) => true,
+                        Err(_) => return,
+                    },
+                    () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                        due = None;
+                        if records.is_listed() {
+                            self.publish(&records, &mut counter);
+                        }
+                        false
+                    }
+                };
+                if changed {
+                    due.get_or_insert_with(|| Instant::now() + DEBOUNCE);
+                }
+            }
+        }
+    }
+
+    fn publish(&self, records: &Records, counter: &mut Counter) {
+        let counted = self.pipelines.with(|pipelines| counter.count(records, &self.namespaces, pipelines));
+        self.snapshot.send_if_modified(|snapshot| {
+            let changed = **snapshot != counted;
+            if changed {
+                *snapshot = Arc::new(counted);
+            }
+            changed
+        });
+    }
+
+    /// Pods that run or are to run, of namespaces that are ours to look at.
+    fn selected(&self) -> watcher::Config {
+        let ended = ["status.phase!=Succeeded".to_owned(), "status.phase!=Failed".to_owned()];
+        let excluded = self.excluded.iter().map(|namespace| format!("metadata.namespace!={namespace}"));
+        let fields: Vec<String> = ended.into_iter().chain(excluded).collect();
+        watcher::Config::default().fields(&fields.join(","))
+    }
+}
+
+/// An event of the watch on pods.
+type PodEvent = Event<PartialObjectMeta<Pod>>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! What is kept of a pod that asked.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{ResourceExt as _, core::PartialObjectMeta};
+
+use super::{Event, PodEvent};
+use crate::{
+    injection::{INJECT, INJECTED, SKIPPED, STATUS, Stamp, Wish},
+    namespaces::Namespaces,
+};
+
+/// Annotation of pods that come from a file of a node.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Label by which a `ReplicaSet`'s name is told from its Deployment's.
+const TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// What is kept of a pod that asked. Texts that many have in common are shared.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) namespace: Arc<str>,
+    pub(super) name: Box<str>,
+    /// `KIND/NAME` of what made it, seen through a `ReplicaSet`; its own for a pod that nobody makes anew.
+    pub(super) workload: Arc<str>,
+    /// Whether a controller makes it anew.
+    pub(super) owned: bool,
+    /// Unix seconds.
+    pub(super) created: i64,
+    pub(super) state: State,
+}
+
+/// What became of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It takes part.
+    Injected { pipeline: Arc<str>, revision: Arc<str>, image: Option<Arc<str>> },
+    /// It was told why not; with what it asked for, where it said so itself.
+    Skipped { reason: Arc<str>, wish: Option<Arc<str>> },
+    /// The webhook has not seen it; with what it asked for, where it said so itself.
+    Unseen { wish: Option<Arc<str>> },
+}
+
+/// Every pod that asked.
+#[derive(Debug)]
+pub(super) struct Records {
+    namespaces: Namespaces,
+    all: HashMap<(Arc<str>, Box<str>), Record>,
+    /// Of a list under way.
+    listing: HashMap<(Arc<str>, Box<str>), Record>,
+    texts: HashSet<Arc<str>>,
+    listed: bool,
+}
+
+impl Records {
+    pub(super) fn new(namespaces: Namespaces) -> Self {
+        Self { namespaces, all: HashMap::new(), listing: HashMap::new(), texts: HashSet::new(), listed: false }
+    }
+
+    pub(super) fn is_listed(&self) -> bool {
+        self.listed
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Record> {
+        self.all.values()
+    }
+
+    /// Whether anything that is counted changed.
+    pub(super) fn take(&mut self, event: PodEvent) -> bool {
+        match event {
+            Event::Init => {
+                self.listing.clear();
+                false
+            }
+            Event::InitApply(pod) => {
+                if let Some(record) = self.record(&pod) {
+                    self.listing.insert((Arc::clone(&record.namespace), record.name.clone()), record);
+                }
+                false
+            }
+            Event::InitDone => {
+                self.all = std::mem::take(&mut self.listing);
+                self.all.shrink_to_fit();
+                self.texts.retain(|text| Arc::strong_count(text) > 1);
+                self.listed = true;
+                true
+            }
+            Event::Apply(pod) => match self.record(&pod) {
+                Some(record) => {
+                    let key = (Arc::clone(&record.namespace), record.name.clone());
+                    let same = self.all.get(&key) == Some(&record);
+                    self.all.insert(key, record);
+                    !same
+                }
+                None => self.forget(&pod),
+            },
+            Event::Delete(pod) => self.forget(&pod),
+        }
+    }
+
+    fn forget(&mut self, pod: &PartialObjectMeta<Pod>) -> bool {
+        let key = (self.text(&pod.namespace().unwrap_or_default()), pod.name_any().into_boxed_str());
+        self.all.remove(&key).is_some()
+    }
+
+    /// What is to be kept of a pod; nothing of one that did not ask, that is being deleted, or that no patch reaches.
+    fn record(&mut self, pod: &PartialObjectMeta<Pod>) -> Option<Record> {
+        let annotation = |key: &str| pod.annotations().get(key).map(String::as_str);
+        if pod.metadata.deletion_timestamp.is_some() || annotation(MIRROR).is_some() {
+            return None;
+        }
+        let namespace = pod.namespace().unwrap_or_default();
+        let said = annotation(INJECT).or_else(|| pod.labels().get(INJECT).map(String::as_str));
+        let stamp = annotation(STATUS).filter(|_| pod.labels().contains_key(INJECTED)).and_then(Stamp::parse);
+        let state = if let Some(stamp) = stamp {
+            State::Injected {
+                pipeline: self.text(&stamp.pipeline),
+                revision: self.text(&stamp.revision),
+                image: stamp.image.map(|image| self.text(&image)),
+            }
+        } else {
+            // Two enabled namespaces ask alike: what a pod does not say itself is looked up when it is counted.
+            let known = self.namespaces.known(&namespace);
+            Wish::of(said, None, known.as_deref()?)?;
+            let wish = said.map(|said| self.text(said));
+            match annotation(SKIPPED) {
+                Some(why) => {
+                    State::Skipped { reason: self.text(why.split(':').next().unwrap_or_default().trim()), wish }
+                }
+                None => State::Unseen { wish },
+            }
+        };
+        let owner = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
+        let workload = match owner {
+            None => format!("Pod/{}", pod.name_any()),
+            Some(owner) => {
+                let hash = pod.labels().get(TEMPLATE_HASH).filter(|_| owner.kind == "ReplicaSet");
+                let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash)?.strip_suffix('-'));
+                deployment.map_or_else(|| format!("{}/{}", owner.kind, owner.name), |name| format!("Deployment/{name}"))
+            }
+        };
+        Some(Record {
+            namespace: self.text(&namespace),
+            name: pod.name_any().into_boxed_str(),
+            workload: self.text(&workload),
+            owned: owner.is_some(),
+            created: pod.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
+            state,
+        })
+    }
+
+    /// One copy of each text.
+    fn text(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.texts.get(text) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = text.into();
+        self.texts.insert(Arc::clone(&new));
+        new
+    }
+}

@@ -1,0 +1,185 @@
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::core::PartialObjectMeta;
+use serde_json::{Value, json};
+use veneur_operator_api::VeneurPipeline;
+
+use super::{Counts, Event, Snapshot, count::Counter, pods, record::Records};
+use crate::{
+    injection::{Namespace, Outcome, decide},
+    namespaces::Namespaces,
+    pipelines::pipelines,
+    test_support::{SMALLEST, api_server, defaults, pipeline},
+};
+
+fn namespaces() -> Namespaces {
+    let labelled = |name: &str, label: &str| Namespace {
+        name: name.to_owned(),
+        labels: [("veneur.dev/injection".to_owned(), label.to_owned())].into(),
+        pipeline: Some("metrics/default".to_owned()),
+    };
+    let plain = Namespace { name: "shop".to_owned(), ..Namespace::default() };
+    Namespaces::of([plain, labelled("web", "enabled"), labelled("off", "disabled")])
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what a test writes down is written down once")]
+fn pod(namespace: &str, name: &str, annotations: Value, mut labels: Value) -> PartialObjectMeta<Pod> {
+    let owner =
+        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d", "uid": "u", "controller": true}]);
+    labels["pod-template-hash"] = json!("5d");
+    let object = json!({
+        "metadata": {"namespace": namespace, "name": name, "annotations": annotations, "labels": labels,
+            "ownerReferences": owner, "creationTimestamp": "2026-01-01T00:00:00Z"},
+    });
+    serde_json::from_value(object).expect("a pod's metadata")
+}
+
+/// A pod as the webhook leaves it.
+fn injected(name: &str, pipeline: &VeneurPipeline) -> PartialObjectMeta<Pod> {
+    let asking = json!({"metadata": {"annotations": {"veneur.dev/inject": "metrics/default"}},
+        "spec": {"containers": [{"name": "app"}]}});
+    let namespace = Namespace { name: "shop".to_owned(), ..Namespace::default() };
+    let Outcome::Injected { stamp, .. } = decide(&asking, &namespace, &[pipeline], &defaults()) else {
+        panic!("it is injected")
+    };
+    pod("shop", name, json!({"veneur.dev/status": stamp.to_text()}), json!({"veneur.dev/injected": "true"}))
+}
+
+fn count(all: impl IntoIterator<Item = PartialObjectMeta<Pod>>, pipelines: &[&VeneurPipeline]) -> Snapshot {
+    let mut records = Records::new(namespaces());
+    records.take(Event::Init);
+    for pod in all {
+        records.take(Event::InitApply(pod));
+    }
+    assert!(records.take(Event::InitDone));
+    Counter::new(defaults()).count(&records, &namespaces(), pipelines)
+}
+
+#[test]
+fn pods_are_counted_by_what_became_of_them() {
+    let (before, now) = (pipeline("default", SMALLEST), pipeline("default", &format!("{{{SMALLEST}, version: '2'}}")));
+    let asking = json!({"veneur.dev/inject": "metrics/default"});
+    let skipped = json!({"veneur.dev/inject": "metrics/default", "veneur.dev/skipped": "PortInUse: container …"});
+    let nowhere = json!({"veneur.dev/inject": "metrics/defalt", "veneur.dev/skipped": "PipelineNotFound: …"});
+    let mirror = json!({"veneur.dev/inject": "true", "kubernetes.io/config.mirror": "x"});
+    let snapshot = count(
+        [
+            injected("current", &now),
+            injected("old", &before),
+            pod("shop", "missed", asking.clone(), json!({})),
+            pod("web", "missed-by-its-namespace", json!({}), json!({})),
+            pod("off", "never-seen", asking, json!({})),
+            pod("shop", "skipped", skipped, json!({})),
+            pod("shop", "nowhere", nowhere, json!({})),
+            pod("shop", "mirror", mirror, json!({})),
+            pod("shop", "asks-for-nothing", json!({}), json!({})),
+            pod("web", "opted-out", json!({"veneur.dev/inject": "false"}), json!({})),
+        ],
+        &[&now],
+    );
+    let counts = Counts {
+        wanted: 4,
+        injected: 2,
+        outdated: 1,
+        missed: 2,
+        skipped: [("NamespaceDisabled".to_owned(), 1), ("PortInUse".to_owned(), 1)].into(),
+        outdated_workloads: vec!["shop/Deployment/web".to_owned()],
+        missed_workloads: vec!["shop/Deployment/web".to_owned(), "web/Deployment/web".to_owned()],
+    };
+    assert_eq!(snapshot.pipelines, [("metrics/default".to_owned(), counts)].into());
+    assert_eq!(snapshot.unresolved, [("PipelineNotFound".to_owned(), 1)].into());
+    let names: Vec<&str> = snapshot.missed.iter().map(|pod| &*pod.name).collect();
+    assert_eq!(names, ["missed", "missed-by-its-namespace"]);
+    assert_eq!(snapshot.outdated.len(), 1);
+    assert_eq!((&*snapshot.outdated[0].name, &*snapshot.outdated[0].wanted), ("old", "registry.example/veneur:2"));
+}
+
+#[test]
+fn a_change_of_the_configuration_makes_pods_outdated_but_their_image_is_right() {
+    let before = pipeline("default", SMALLEST);
+    let now = pipeline("default", &format!("{{{SMALLEST}, tags: {{add: {{a: b}}}}}}"));
+    let snapshot = count([injected("old", &before)], &[&now]);
+    assert_eq!(snapshot.pipelines["metrics/default"].outdated, 1);
+    assert!(snapshot.outdated.is_empty(), "an image in place would not help");
+}
+
+#[test]
+fn of_many_workloads_ten_are_named_and_each_is_listed() {
+    let many = (0..300).map(|number| {
+        let mut pod = pod("shop", &format!("p{number}"), json!({"veneur.dev/inject": "metrics/default"}), json!({}));
+        let owners = pod.metadata.owner_references.as_mut().expect("an owner");
+        owners[0].name = format!("w{}-5d", number / 150);
+        if number == 299 {
+            owners[0].name = "last-5d".to_owned();
+        }
+        pod
+    });
+    let snapshot = count(many, &[&pipeline("default", SMALLEST)]);
+    assert_eq!(snapshot.missed.len(), 201, "a hundred of each of two, and the one of the third");
+    assert_eq!(snapshot.pipelines["metrics/default"].missed, 300);
+    assert_eq!(snapshot.pipelines["metrics/default"].missed_workloads.len(), 3);
+}
+
+#[test]
+fn what_says_nothing_new_is_not_counted_anew() {
+    let mut records = Records::new(namespaces());
+    records.take(Event::InitDone);
+    let asking = || pod("shop", "a", json!({"veneur.dev/inject": "metrics/default"}), json!({}));
+    assert!(records.take(Event::Apply(asking())));
+    assert!(!records.take(Event::Apply(asking())));
+    assert!(!records.take(Event::Apply(pod("shop", "other", json!({}), json!({})))));
+    let mut ending = asking();
+    ending.metadata.deletion_timestamp.clone_from(&ending.metadata.creation_timestamp);
+    assert!(records.take(Event::Apply(ending)), "a pod that is being deleted is not counted");
+    assert!(!records.take(Event::Delete(asking())));
+}
+
+#[tokio::test]
+async fn the_watch_asks_for_metadata_of_running_pods_only() {
+    let (client, seen) = api_server(|method, path, _| {
+        let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"},
+            "items": [pod("shop", "a", json!({"veneur.dev/inject": "metrics/default"}), json!({}))]});
+        (method == "GET" && !path.contains("watch=true")).then_some((200, list))
+    });
+    let (view, _keep) = pipelines();
+    let (namespaces, _keep_too) = Namespaces::kept([Namespace { name: "shop".to_owned(), ..Namespace::default() }]);
+    let (mut counted, watch) = pods(view, namespaces, defaults(), vec!["kube-system".to_owned()]);
+    let stop = tokio_util::sync::CancellationToken::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(watch.run(client, stop.clone()));
+    let changed = tokio::time::timeout(Duration::from_mins(1), counted.changed()).await;
+    assert_eq!(changed, Ok(true), "the pods are counted");
+    assert_eq!(counted.snapshot().unresolved, [("PipelineNotFound".to_owned(), 1)].into());
+    let path = seen.lock().expect("no poison")[0].1.clone();
+    for part in ["status.phase%21%3DSucceeded", "status.phase%21%3DFailed", "metadata.namespace%21%3Dkube-system"] {
+        assert!(path.contains(part), "{path}");
+    }
+    stop.cancel();
+    drop(tasks.join_all().await);
+}
+
+/// What 10,000 pods cost is printed, not only bounded: the operator's 150 MiB hold all else too.
+#[test]
+fn ten_thousand_pods_take_a_few_mebibytes() {
+    let resident = || -> usize {
+        let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+        statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).map_or(0, |pages: usize| pages * 4096)
+    };
+    let pipeline = pipeline("default", SMALLEST);
+    let mut records = Records::new(namespaces());
+    records.take(Event::Init);
+    let (before, one) = (resident(), injected("one", &pipeline));
+    for number in 0..10_000 {
+        let mut pod = one.clone();
+        pod.metadata.name = Some(format!("application-{number:05}-5d8c7b9f4-x2x9z"));
+        pod.metadata.owner_references.as_mut().expect("an owner")[0].name = format!("application-{}-5d", number / 10);
+        records.take(Event::InitApply(pod));
+    }
+    records.take(Event::InitDone);
+    let snapshot = Counter::new(defaults()).count(&records, &namespaces(), &[&pipeline]);
+    assert_eq!(snapshot.pipelines["metrics/default"].injected, 10_000);
+    let grown = resident().saturating_sub(before);
+    println!("10,000 pods: {:.1} MiB", grown as f64 / 1024.0 / 1024.0);
+    assert!(grown < 16 * 1024 * 1024, "{grown} bytes");
+}

@@ -1,0 +1,180 @@
+//! A new image reaches the sidecars of running pods: the image in the pod is exchanged, and the kubelet restarts that
+//! container and no other.
+//!
+//! Last of all tiers: a sidecar may be older than what it sends to, never newer. Of each workload some pods at a time, each
+//! until its sidecar runs again; where it does not, its old image comes back, and after two in a row the workload is left
+//! alone for a while.
+
+mod exchange;
+mod plan;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use kube::{
+    Client, Resource as _,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use tokio::{
+    task::JoinSet,
+    time::{interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use veneur_operator_api::{ImageUpgrade, Management, VeneurPipeline};
+
+use crate::{
+    injection::id,
+    labels::FIELD_MANAGER,
+    pipelines::Pipelines,
+    pods::{Outdated, Pods},
+};
+use plan::Progress;
+
+/// Between two looks, where nothing changes: a pipeline's tiers may have become ready.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How long an event may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Upgrades until `stop`.
+pub async fn run(client: Client, mut pods: Pods, pipelines: Pipelines, stop: CancellationToken) {
+    let mut progress = Progress::default();
+    let mut under_way = JoinSet::new();
+    let work = async {
+        let mut look = interval(LOOK_AGAIN);
+        loop {
+            tokio::select! {
+                more = pods.changed() => if !more { return },
+                _ = look.tick() => {}
+                Some(ended) = under_way.join_next() => match ended {
+                    Ok((pod, result)) => settle(&client, &pipelines, &mut progress, &pod, result).await,
+                    Err(error) => tracing::error!(%error, "Exchanging an image panicked"),
+                }
+            }
+            let snapshot = pods.snapshot();
+            if snapshot.outdated.is_empty() {
+                continue;
+            }
+            let upgrading = pipelines.with(upgrading);
+            for pod in progress.next(&snapshot.outdated, &upgrading) {
+                let client = client.clone();
+                under_way.spawn(async move {
+                    let result = exchange::exchange(&client, &pod).await;
+                    (pod, result)
+                });
+            }
+        }
+    };
+    stop.run_until_cancelled(work).await;
+}
+
+/// What a pipeline's sidecars may do now.
+#[derive(Debug, PartialEq, Eq)]
+struct Allowed {
+    /// The image they may take; `None`, where the pipeline has no tiers to wait for: any.
+    image: Option<String>,
+    /// So many of a workload at a time.
+    at_a_time: usize,
+}
+
+/// Pipelines, `NAMESPACE/NAME`, whose tiers are done.
+fn upgrading(pipelines: &[&VeneurPipeline]) -> HashMap<String, Allowed> {
+    let wanted = pipelines.iter().filter(|pipeline| {
+        pipeline.spec.sidecar.upgrade.image == ImageUpgrade::InPlace && pipeline.spec.management == Management::Managed
+    });
+    wanted
+        .filter_map(|pipeline| {
+            let (namespace, name) = id(pipeline);
+            let at_a_time = usize::try_from(pipeline.spec.sidecar.upgrade.max_concurrent).unwrap_or(1).max(1);
+            let image = image_of_tiers(pipeline).ok()?;
+            Some((format!("{namespace}/{name}"), Allowed { image, at_a_time }))
+        })
+        .collect()
+}
+
+/// Some tier is not ready, or not of the same image as the others.
+#[derive(Debug, PartialEq, Eq)]
+struct NotDone;
+
+/// The image that all globals and proxies of a pipeline run and are ready with; none, where it has neither.
+fn image_of_tiers(pipeline: &VeneurPipeline) -> Result<Option<String>, NotDone> {
+    let status = pipeline.status.as_ref().ok_or(NotDone)?;
+    if status.observed_generation != pipeline.metadata.generation {
+        return Err(NotDone);
+    }
+    let tiers = [(pipeline.spec.global.enabled, &status.global), (pipeline.spec.proxy.enabled, &status.proxy)];
+    let mut image = None;
+    for (_, tier) in tiers.into_iter().filter(|(enabled, _)| *enabled) {
+        let tier = tier.as_ref().ok_or(NotDone)?;
+        let done = tier.ready >= tier.desired && tier.updated >= tier.desired;
+        if !done || image.is_some_and(|image| image != &tier.image) {
+            return Err(NotDone);
+        }
+        image = Some(&tier.image);
+    }
+    Ok(image.cloned())
+}
+
+/// Takes note of how an exchange ended. A workload that is left alone from now on is told of.
+async fn settle(
+    client: &Client,
+    pipelines: &Pipelines,
+    progress: &mut Progress,
+    pod: &Outdated,
+    result: Result<(), exchange::ExchangeError>,
+) {
+    let (namespace, name, workload) = (&*pod.namespace, &*pod.name, &*pod.workload);
+    match &result {
+        Ok(()) => tracing::info!(namespace, pod = name, workload, image = pod.wanted, "Sidecar upgraded in place"),
+        Err(error) => {
+            tracing::warn!(namespace, pod = name, workload, image = pod.wanted, %error, "Sidecar not upgraded")
+        }
+    }
+    let Err(error) = &result else {
+        progress.ended(pod, true);
+        return;
+    };
+    // A pod that ended meanwhile says nothing of the image.
+    let harmless = matches!(error, exchange::ExchangeError::Gone);
+    if progress.ended(pod, harmless) {
+        let note = format!(
+            "Sidecars of {namespace}/{workload} are not upgraded to {} for now: {error}. They keep their old image; tried \
+             again in ten minutes",
+            pod.wanted
+        );
+        tell(client, pipelines, pod, note).await;
+    }
+}
+
+/// An event on the pod's pipeline.
+async fn tell(client: &Client, pipelines: &Pipelines, pod: &Outdated, note: String) {
+    let regarding = pipelines.with(|pipelines| {
+        let own = pipelines.iter().find(|pipeline| {
+            let (namespace, name) = id(pipeline);
+            pod.pipeline.split_once('/') == Some((namespace, name))
+        });
+        own.map(|pipeline| pipeline.object_ref(&()))
+    });
+    let Some(regarding) = regarding else { return };
+    let recorder = Recorder::new(client.clone(), Reporter { controller: FIELD_MANAGER.to_owned(), instance: None });
+    let event = Event {
+        type_: EventType::Warning,
+        reason: "RestartLimited".to_owned(),
+        note: Some(note.chars().take(1000).collect()),
+        action: "UpgradeSidecars".to_owned(),
+        secondary: None,
+    };
+    match timeout(PATIENCE, recorder.publish(&event, &regarding)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "The event RestartLimited was not written"),
+        Err(_) => tracing::warn!("The event RestartLimited was not written in time"),
+    }
+}
+
+/// Pods of one workload share this.
+type Workload = (Arc<str>, Arc<str>);
+
+fn workload(pod: &Outdated) -> Workload {
+    (Arc::clone(&pod.namespace), Arc::clone(&pod.workload))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+use serde_json::json;
+
+use super::{Allowed, NotDone, Progress, image_of_tiers, upgrading};
+use crate::{
+    pods::Outdated,
+    test_support::{SMALLEST, pipeline},
+};
+
+fn outdated(workload: &str, number: usize) -> Outdated {
+    Outdated {
+        namespace: "shop".into(),
+        workload: workload.into(),
+        name: format!("{workload}-{number}").into(),
+        pipeline: "metrics/default".to_owned(),
+        image: "v:1".into(),
+        wanted: "v:2".to_owned(),
+    }
+}
+
+fn ready_for(image: &str, at_a_time: usize) -> std::collections::HashMap<String, Allowed> {
+    [("metrics/default".to_owned(), Allowed { image: Some(image.to_owned()), at_a_time })].into()
+}
+
+#[test]
+fn of_each_workload_so_many_at_a_time() {
+    let pods: Vec<Outdated> = (0..4).map(|n| outdated("a", n)).chain((0..2).map(|n| outdated("b", n))).collect();
+    let mut progress = Progress::default();
+    let names = |next: Vec<Outdated>| next.into_iter().map(|pod| pod.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(progress.next(&pods, &ready_for("v:2", 2))), ["a-0", "a-1", "b-0", "b-1"]);
+    assert!(progress.next(&pods, &ready_for("v:2", 2)).is_empty());
+    progress.ended(&pods[0], true);
+    assert_eq!(names(progress.next(&pods[1..], &ready_for("v:2", 2))), ["a-2"]);
+    assert_eq!(progress.busy("shop", "a"), 2);
+}
+
+#[test]
+fn a_sidecar_waits_for_the_tiers_it_sends_to() {
+    let pods = [outdated("a", 0)];
+    let mut progress = Progress::default();
+    assert!(progress.next(&pods, &ready_for("v:1", 2)).is_empty(), "the tiers have the old image");
+    assert!(progress.next(&pods, &[].into()).is_empty(), "the tiers are not ready");
+    assert_eq!(progress.next(&pods, &ready_for("v:2", 2)).len(), 1);
+}
+
+#[test]
+fn after_two_failures_in_a_row_a_workload_is_left_alone() {
+    let pods: Vec<Outdated> = (0..9).map(|n| outdated("a", n)).collect();
+    let mut progress = Progress::default();
+    let ready = ready_for("v:2", 5);
+    assert_eq!(progress.next(&pods, &ready).len(), 5);
+    assert!(!progress.ended(&pods[0], false));
+    for pod in &pods[1..5] {
+        assert!(!progress.ended(pod, true), "one that ends well");
+    }
+    assert!(!progress.ended(&pods[5], false));
+    assert_eq!(progress.next(&pods[6..], &ready).len(), 1, "after a failure one at a time");
+    assert!(progress.ended(&pods[6], false), "the second in a row is told");
+    assert!(progress.next(&pods[7..], &ready).is_empty());
+}
+
+#[test]
+fn the_tiers_are_done_when_all_of_them_run_one_image_and_the_status_is_of_this_spec() {
+    let tier = |image: &str, updated: i32| json!({"summary": "", "desired": 2, "ready": 2, "updated": updated, "image": image, "service": "", "selector": ""});
+    let with = |generation: i64, proxy: serde_json::Value, global: serde_json::Value| {
+        let mut pipeline = pipeline("default", SMALLEST);
+        let status = json!({"observedGeneration": generation, "proxy": proxy, "global": global});
+        pipeline.status = Some(serde_json::from_value(status).expect("a status"));
+        pipeline
+    };
+    assert_eq!(image_of_tiers(&with(3, tier("v:2", 2), tier("v:2", 2))), Ok(Some("v:2".to_owned())));
+    assert_eq!(image_of_tiers(&with(2, tier("v:2", 2), tier("v:2", 2))), Err(NotDone), "a status of an older spec");
+    assert_eq!(image_of_tiers(&with(3, tier("v:1", 2), tier("v:2", 2))), Err(NotDone), "two images");
+    assert_eq!(image_of_tiers(&with(3, tier("v:2", 1), tier("v:2", 2))), Err(NotDone), "proxies are being replaced");
+    let mut paused = with(3, tier("v:2", 2), tier("v:2", 2));
+    assert_eq!(upgrading(&[&paused]).len(), 1);
+    paused.spec.management = veneur_operator_api::Management::Paused;
+    assert!(upgrading(&[&paused]).is_empty());
+}
