@@ -43,7 +43,11 @@ pub use sidecar::{
     Delivery, ImageUpgrade, Override, Sidecar, SidecarEnv, SidecarMode, SidecarSecurity, SidecarUpgrade, Transport, Uds,
 };
 pub use sinks::{BlackholeSink, DatadogSink, DebugSink, SecretKey, Sink};
-pub use status::{ConditionType, TierStatus, VeneurPipelineStatus};
+pub use status::{
+    AcceptedReason, AccountStatus, ConditionType, InjectionReason, InjectionStatus, ReadyReason, ReconciledReason,
+    RingReason, RingStatus, SinkStatus, SinksReason, TierReason, TierStatus, VeneurPipelineStatus, WebhookReason,
+    all_reasons,
+};
 pub use surroundings::{ExtraEgress, IssuerRef, Monitoring, NetworkPolicy, PodMonitor, Tls, TlsMode};
 pub use tags::{CardinalityLimit, Tags};
 pub use tiers::{

@@ -2,26 +2,25 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::StreamExt as _;
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{ConfigMap, Pod, Service, ServiceAccount},
-    rbac::v1::{Role, RoleBinding},
-};
+use futures::{Stream, StreamExt as _};
 use kube::{
-    Api, ResourceExt as _,
+    Api, Client, Resource as _,
     runtime::{
-        Controller,
+        Controller, WatchStreamExt as _,
         controller::{self, Config},
-        reflector::ObjectRef,
+        predicates,
+        reflector::{self, ObjectRef},
+        utils::PredicateConfig,
         watcher,
     },
 };
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     context::Context,
-    labels::{FIELD_MANAGER, PIPELINE, ROLE},
+    feeds::{InjectionSnapshot, Key},
     reconcile::{self, Watched},
 };
 
@@ -30,53 +29,59 @@ const CONCURRENCY: u16 = 8;
 /// A rollout changes its Deployment many times a second; one look is enough.
 const DEBOUNCE: Duration = Duration::from_millis(300);
 
-/// The watches on pipelines and on what belongs to them.
-pub struct Watches(Controller<Watched>);
-
-impl std::fmt::Debug for Watches {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Watches")
+/// Reconciles pipelines, until `stop`; what is under way is finished. Starts when the objects of all pipelines are known:
+/// before, everything would look as if it were missing. `woken`: pipelines of which something else has changed.
+pub async fn run(context: Arc<Context>, woken: mpsc::Receiver<Key>, stop: CancellationToken) {
+    tokio::select! {
+        () = context.live.settled() => {}
+        () = stop.cancelled() => return,
     }
+    tracing::info!(action = "start", "Reconciling: the objects of all pipelines are known");
+    let (store, writer) = reflector::store();
+    let pipelines = pipelines(context.client.clone()).reflect(writer).applied_objects();
+    // A status is written by nobody else, and writing it is no reason to look again.
+    let changed = pipelines.predicate_filter(predicates::generation, PredicateConfig::default());
+    let injection = WatchStream::from_changes(context.feeds.injection.clone());
+    let injection = injection.scan(None, |before, now| {
+        let changed = differing(before.as_ref(), now.as_ref());
+        *before = now;
+        futures::future::ready(Some(futures::stream::iter(changed)))
+    });
+    let webhook = WatchStream::from_changes(context.feeds.webhook.clone()).map(|_| ());
+    Controller::for_stream(changed, store)
+        .reconcile_on(ReceiverStream::new(woken).map(|key| reference(&key)))
+        .reconcile_on(injection.flatten().map(|key| reference(&key)))
+        .reconcile_all_on(webhook)
+        .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile::reconcile, |watched, error, context| reconcile::retry(&watched, error, &context), context)
+        .for_each(|result| async {
+            if let Err(error) = result
+                && is_news(&error)
+            {
+                tracing::warn!(%error, "Watching failed, trying again");
+            }
+        })
+        .await;
 }
 
-impl Watches {
-    /// Prepares the watches; nothing is asked before [`Self::run`].
-    pub fn new(context: &Context) -> Self {
-        let client = &context.client;
-        let ours =
-            watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={FIELD_MANAGER},{PIPELINE}"));
-        let tier_pods =
-            watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={FIELD_MANAGER},{ROLE}"));
-        let controller = Controller::new(Api::<Watched>::all(client.clone()), watcher::Config::default())
-            .owns(Api::<Deployment>::all(client.clone()), ours.clone())
-            .owns(Api::<Service>::all(client.clone()), ours.clone())
-            .owns(Api::<ConfigMap>::all(client.clone()), ours.clone())
-            .owns(Api::<ServiceAccount>::all(client.clone()), ours.clone())
-            .owns(Api::<Role>::all(client.clone()), ours.clone())
-            .owns(Api::<RoleBinding>::all(client.clone()), ours)
-            // Why a pod does not start is said by the pod, not by its Deployment.
-            .watches(Api::<Pod>::all(client.clone()), tier_pods, |pod| {
-                let name = pod.labels().get(PIPELINE)?;
-                Some(ObjectRef::new(name).within(pod.namespace().as_deref()?))
-            })
-            .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE));
-        Self(controller)
-    }
+/// All pipelines as they change, without what nobody here reads.
+pub fn pipelines(client: Client) -> impl Stream<Item = watcher::Result<watcher::Event<Watched>>> + Send {
+    watcher(Api::<Watched>::all(client), watcher::Config::default())
+        .modify(|pipeline| pipeline.meta_mut().managed_fields = None)
+        .default_backoff()
+}
 
-    /// Reconciles until `stop`; what is under way is finished.
-    pub async fn run(self, context: Arc<Context>, stop: CancellationToken) {
-        self.0
-            .graceful_shutdown_on(stop.cancelled_owned())
-            .run(reconcile::reconcile, |watched, error, context| reconcile::retry(&watched, error, &context), context)
-            .for_each(|result| async {
-                if let Err(error) = result
-                    && is_news(&error)
-                {
-                    tracing::warn!(%error, "Watching failed, trying again");
-                }
-            })
-            .await;
-    }
+fn reference(key: &Key) -> ObjectRef<Watched> {
+    ObjectRef::new(&key.name).within(&key.namespace)
+}
+
+/// The pipelines of whose pods two snapshots tell something else.
+fn differing(before: Option<&InjectionSnapshot>, now: Option<&InjectionSnapshot>) -> Vec<Key> {
+    let Some(now) = now else { return Vec::new() };
+    let changed = now.iter().filter(|(key, report)| before.and_then(|before| before.get(key)) != Some(report));
+    let gone = before.into_iter().flat_map(|before| before.keys()).filter(|key| !now.contains_key(key));
+    changed.map(|(key, _)| key).chain(gone).cloned().collect()
 }
 
 /// Whether nobody else reports it. A reconciliation's own failure is reported where its wait is chosen; that a pipeline

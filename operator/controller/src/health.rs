@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`, for the kubelet.
+//! `/healthz` and `/readyz` for the kubelet, `/metrics` for Prometheus.
 
 use std::sync::{
     Arc,
@@ -6,23 +6,26 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use crate::{pipelines::Pipelines, serve::text};
+use crate::{pipelines::Pipelines, serve::text, telemetry::Telemetry};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What must be true before pods are sent to the webhook.
 #[derive(Debug, Clone)]
 pub struct Readiness {
     pipelines: Pipelines,
     leaving: Arc<AtomicBool>,
+    telemetry: Telemetry,
 }
 
 impl Readiness {
     /// Ready once the pipelines are known.
-    pub fn new(pipelines: Pipelines) -> Self {
-        Self { pipelines, leaving: Arc::default() }
+    pub fn new(pipelines: Pipelines, telemetry: Telemetry) -> Self {
+        Self { pipelines, leaving: Arc::default(), telemetry }
     }
 
     /// The operator is about to end: no new pods, please.
@@ -48,7 +51,12 @@ impl Readiness {
                 None => text(StatusCode::OK, "ok\n"),
                 Some(missing) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")),
             },
-            _ => text(StatusCode::NOT_FOUND, "only /healthz and /readyz are here\n"),
+            "/metrics" => {
+                let mut page = text(StatusCode::OK, self.telemetry.text());
+                page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS));
+                page
+            }
+            _ => text(StatusCode::NOT_FOUND, "only /healthz, /readyz and /metrics are here\n"),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use kube::api::ObjectMeta;
+
 /// Manager of every field of the objects that the operator applies.
 pub const FIELD_MANAGER: &str = "veneur-operator";
 /// Manager of the fields of a pipeline's status.
@@ -28,7 +30,7 @@ pub const DOGSTATSD_PORT_NAME: &str = "dogstatsd";
 pub const ADMIN_PORT: u16 = 8127;
 
 /// The tiers that run in the pipeline's namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
     /// Forwards each series to its owner.
     Proxy,
@@ -91,6 +93,12 @@ pub fn labels(pipeline: &str, role: Option<Role>) -> BTreeMap<String, String> {
         labels.insert(ROLE.to_owned(), role.as_str().to_owned());
     }
     labels
+}
+
+/// The tier that an object's label names.
+pub fn role_of(metadata: &ObjectMeta) -> Option<Role> {
+    let word = metadata.labels.as_ref()?.get(ROLE)?;
+    [Role::Proxy, Role::Global].into_iter().find(|role| role.as_str() == word)
 }
 
 /// Labels that select a tier's pods: never changed, as a Deployment's selector cannot be.

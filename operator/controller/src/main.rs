@@ -17,19 +17,24 @@ use tracing_subscriber::EnvFilter;
 use veneur_operator::{
     authority::Safe,
     bundle::Configuration,
-    context::{Context, Defaults, Failures},
-    controller::Watches,
+    context::{Context, Defaults},
+    controller,
     election::Candidate,
+    events::Events,
     evict,
+    feeds::feeds,
+    fleet::{self, Fleet},
     health::Readiness,
     keyring::Lifetimes,
     leaf::{Shown, Source},
+    live::{Live, Staleness},
     namespaces::namespaces,
     pipelines::pipelines,
     pods::pods,
     probe,
     selftest::Selftest,
     serve::serve,
+    telemetry::Telemetry,
     tier_certificate::TierCertificates,
     upgrade,
     webhook::{Webhook, notices},
@@ -103,7 +108,7 @@ struct Run {
     /// Where the webhook listens.
     #[arg(long, default_value = "0.0.0.0:10250")]
     webhook_address: SocketAddr,
-    /// Where `/healthz` and `/readyz` listen.
+    /// Where `/healthz`, `/readyz` and `/metrics` listen.
     #[arg(long, default_value = "0.0.0.0:8080")]
     health_address: SocketAddr,
     /// Namespaces whose pods the webhook never sees, with commas between them.
@@ -145,13 +150,28 @@ async fn run(options: Run) -> anyhow::Result<()> {
     log(&options)?;
     let client = kube::Client::try_default().await.context("no cluster is configured")?;
     let defaults = Defaults::of_image(&options.image);
-    let context = Arc::new(Context { client: client.clone(), defaults, failures: Failures::default() });
+    let telemetry = Telemetry::new();
+    let (senders, feeds) = feeds();
+    let context = Arc::new(Context {
+        client: client.clone(),
+        defaults,
+        failures: <_>::default(),
+        live: Arc::new(Live::new()),
+        contests: <_>::default(),
+        fleet: Arc::new(Fleet::default()),
+        feeds,
+        events: Events::new(client.clone(), Some(identity(&options))),
+        telemetry: telemetry.clone(),
+        accounts: <_>::default(),
+    });
+    telemetry.collect(Box::new(Staleness(Arc::clone(&context.live))));
+    telemetry.collect(Box::new(fleet::Accounts(Arc::clone(&context.fleet))));
     let configuration = Configuration::new(client.clone(), &options.webhook_configuration);
     let (safe, leaf) = webhook_certificate(&client, &options).await?;
     let certificates = tier_certificates(&client, &options).await?;
     let (pipelines, pipeline_watch) = pipelines();
     let (readiness, ending, end) =
-        (Readiness::new(pipelines.clone()), CancellationToken::new(), CancellationToken::new());
+        (Readiness::new(pipelines.clone(), telemetry), CancellationToken::new(), CancellationToken::new());
     let health_listener = listen(options.health_address).await?;
     let webhook_listener = listen(options.webhook_address).await?;
 
@@ -181,6 +201,8 @@ async fn run(options: Run) -> anyhow::Result<()> {
     tasks.spawn(pipeline_watch.run(client.clone(), end.clone()));
     tasks.spawn(namespace_watch.run(client.clone(), end.clone()));
     tasks.spawn(notice_writer.run(client.clone(), Some(identity(&options)), end.clone()));
+    let (seeing, until) = (Arc::clone(&context), end.clone());
+    tasks.spawn(async move { seeing.live.run(&seeing.client, &until).await });
     let candidate =
         Candidate::new(client, &options.namespace, &options.lease, &identity(&options), options.lease_duration);
     tasks.spawn(candidate.run(ending.clone(), move |stop| {
@@ -193,7 +215,9 @@ async fn run(options: Run) -> anyhow::Result<()> {
         }
         tasks.spawn(evict::run(context.client.clone(), pods.clone(), pipelines.clone(), stop.clone()));
         tasks.spawn(upgrade::run(context.client.clone(), pods.clone(), pipelines.clone(), stop.clone()));
-        tasks.spawn(Watches::new(&context).run(Arc::clone(&context), stop.clone()));
+        let (asking, until) = (Arc::clone(&context), stop.clone());
+        tasks.spawn(async move { asking.fleet.run(&asking.live, &asking.telemetry, &until).await });
+        tasks.spawn(controller::run(Arc::clone(&context), stop.clone()));
         all(tasks, stop)
     }));
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use kube::{
-    Api, Client,
+    Client,
     runtime::{
         WatchStreamExt as _,
         reflector::{self, Store, store::Writer},
@@ -19,7 +19,7 @@ use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 use veneur_operator_api::VeneurPipeline;
 
-use crate::reconcile::Watched;
+use crate::{controller, reconcile::Watched};
 
 /// Every pipeline, as last seen.
 #[derive(Clone)]
@@ -89,7 +89,7 @@ impl PipelineWatch {
     /// Watches until `stop`.
     pub async fn run(self, client: Client, stop: CancellationToken) {
         let Self { writer, listed, changed } = self;
-        let events = watcher(Api::<Watched>::all(client), watcher::Config::default()).default_backoff().reflect(writer);
+        let events = controller::pipelines(client).reflect(writer);
         let mut events = std::pin::pin!(events.take_until(stop.cancelled_owned()));
         while let Some(event) = events.next().await {
             match event {

@@ -14,9 +14,29 @@ use serde_json::{Value, json};
 use veneur_operator_api::VeneurPipeline;
 
 use crate::{
-    context::Defaults,
+    context::{Context, Defaults},
+    events::Events,
+    feeds::feeds,
+    live::Live,
     reconcile::validate::{Validated, validate},
 };
+
+/// What a reconciliation shares, with nothing seen yet.
+pub(crate) fn context(client: Client) -> Arc<Context> {
+    let (_, feeds) = feeds();
+    Arc::new(Context {
+        client: client.clone(),
+        defaults: defaults(),
+        failures: <_>::default(),
+        live: Arc::new(Live::new().0),
+        contests: <_>::default(),
+        fleet: <_>::default(),
+        feeds,
+        events: Events::new(client, None),
+        telemetry: <_>::default(),
+        accounts: <_>::default(),
+    })
+}
 
 pub(crate) fn defaults() -> Defaults {
     Defaults::of_image("registry.example/veneur:1.2.3")

@@ -1,254 +1,280 @@
 //! Objects reach the API server: server-side apply, the whole desired object each time, one field manager.
 //!
-//! Applying what is already there writes nothing. A field that another manager owns is taken over: the pipeline is
-//! where these objects are changed. An object that is not the pipeline's is never taken over: then nothing is written.
+//! What is there already is not applied again: a look at what was last seen decides, so that a restart with everything in
+//! place sends no write at all. A field that another manager owns is taken over: the pipeline is where these objects are
+//! changed. An object that is not the pipeline's is never taken over: then nothing is written.
+//!
+//! Order: what others refer to, then globals, then proxies, and these only when the globals of that revision are rolled
+//! out; orphans last.
 
-use futures::{FutureExt as _, future::try_join_all};
-use k8s_openapi::{
-    NamespaceResourceScope, api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::OwnerReference,
-};
+mod compare;
+mod contest;
+mod error;
+mod handover;
+mod object;
+mod orphans;
+
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
+    Api, Client,
     api::{DynamicObject, Patch, PatchParams},
-    core::{ApiResource, GroupVersionKind},
 };
-use serde::{Serialize, de::DeserializeOwned};
-use veneur_operator_api::VeneurPipeline;
+use serde_json::Value;
+use veneur_operator_api::{GROUP, VeneurPipeline};
 
-use super::build::Resources;
-use crate::labels::FIELD_MANAGER;
+use super::{build::Resources, observe::complete};
+use crate::{feeds::Key, kind::Kind, labels::FIELD_MANAGER, live::Live, telemetry::Telemetry};
 
-/// What the API server made of the Deployments, their status included.
-#[derive(Debug, Clone)]
+pub use contest::Contests;
+pub use error::{ApplyError, Permission, words};
+pub use object::Object;
+pub(super) use object::revision_of;
+
+/// Whose objects are applied, and with what.
+#[derive(Clone)]
+pub struct Applier {
+    /// Client of the API server.
+    pub client: Client,
+    /// Everything, as last seen.
+    pub live: Arc<Live>,
+    /// Objects that somebody else keeps changing.
+    pub contests: Arc<Contests>,
+    /// Counts what is written.
+    pub telemetry: Telemetry,
+}
+
+impl std::fmt::Debug for Applier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Applier")
+    }
+}
+
+/// A tier's Deployment.
+#[derive(Debug, Clone, Default)]
+pub enum Sight {
+    /// The spec wants none.
+    #[default]
+    Disabled,
+    /// The spec wants one, and none was seen.
+    Unknown,
+    /// As it is.
+    There(Box<Deployment>),
+}
+
+/// What there is after an apply.
+#[derive(Debug, Clone, Default)]
 pub struct Applied {
-    /// The proxies, if there are any.
-    pub proxy: Option<Deployment>,
-    /// The globals, if there are any.
-    pub global: Option<Deployment>,
+    /// The proxies.
+    pub proxy: Sight,
+    /// The globals.
+    pub global: Sight,
+    /// What was written or removed, as `applied Deployment default-proxy`.
+    pub written: Vec<String>,
+    /// Where nothing may be written: what would have been.
+    pub held: Vec<String>,
+    /// The tier that waits, and for what.
+    pub waits: Option<String>,
+    /// Objects that somebody else keeps changing.
+    pub contested: Vec<String>,
 }
 
-/// Why the objects are not as they should be.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// An object of that name exists, and another pipeline's or no pipeline's. Nothing was written.
-    #[error("{kind} {name} exists and is not this pipeline's: rename the pipeline or remove it")]
-    NameTaken {
-        /// Kind of the object.
-        kind: String,
-        /// Its name.
-        name: String,
-    },
-    /// The API server did not answer what it has, or did not take an object.
-    #[error("cannot {verb} {kind} {namespace}/{name}")]
-    Refused {
-        /// What was tried.
-        verb: &'static str,
-        /// Kind of the object.
-        kind: String,
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-        /// What the API server said.
-        #[source]
-        source: Box<kube::Error>,
-    },
+/// Whether anything may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Yes.
+    Managed,
+    /// No: only look.
+    Paused,
 }
 
-impl ApplyError {
-    /// Reason in a condition.
-    pub fn reason(&self) -> &'static str {
-        let Self::Refused { source, .. } = self else { return "NameTaken" };
-        match source.as_ref() {
-            kube::Error::Api(status) if status.code == 403 && status.message.contains("exceeded quota") => {
-                "QuotaExceeded"
+/// An object as it should be and as it is.
+struct Look<'a> {
+    desired: &'a Object,
+    live: Option<Value>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Missing,
+    /// Another spec has made it.
+    Outdated,
+    /// This spec has made it, and somebody has changed it.
+    Drifted,
+    Same,
+}
+
+impl Applier {
+    /// Applies every object of the pipeline, or none where the name of one is taken.
+    pub async fn apply(&self, pipeline: &Key, resources: &Resources, mode: Mode) -> Result<Applied, ApplyError> {
+        let objects = Object::all_of(resources);
+        let looks = try_join_all(objects.iter().map(|object| self.look(pipeline, object))).await?;
+        let mut applied = Applied::default();
+        if mode == Mode::Paused {
+            for look in &looks {
+                if look.state != State::Same {
+                    applied.held.push(look.desired.to_string());
+                }
             }
-            kube::Error::Api(status) if status.code == 403 && lacks_permission(&status.message) => "PermissionMissing",
-            kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => "AdmissionDenied",
-            _ => "ApplyFailed",
+            let orphans = orphans::of(&self.live, pipeline, &objects);
+            applied.held.extend(orphans.iter().map(|(kind, orphan)| format!("{} {}", kind.as_str(), orphan.name)));
+            for look in looks {
+                applied.keep(look.desired, look.live.as_ref());
+            }
+            return Ok(applied);
+        }
+        // An autoscaler that is wanted no more must not see the replicas that the spec wants now.
+        self.remove_orphans(pipeline, &objects, orphans::When::BeforeApplying, &mut applied).await?;
+        for look in looks {
+            if let Some(why) = applied.must_wait(&look) {
+                applied.waits = Some(why);
+                applied.keep(look.desired, look.live.as_ref());
+                continue;
+            }
+            let now = self.bring(pipeline, &look, &objects, &mut applied).await?;
+            applied.keep(look.desired, now.as_ref());
+        }
+        self.remove_orphans(pipeline, &objects, orphans::When::AfterApplying, &mut applied).await?;
+        Ok(applied)
+    }
+
+    /// The tiers as they were seen, where nothing can be applied.
+    pub fn seen(&self, pipeline: &Key, resources: &Resources) -> Applied {
+        let mut applied = Applied::default();
+        for object in Object::all_of(resources) {
+            let seen = self.live.get(object.kind, pipeline, &object.name);
+            applied.keep(&object, seen.map(|seen| seen.json()).as_ref());
+        }
+        applied
+    }
+
+    /// Finds the object, in what was seen or else with the API server. By name, not by uid: what is left of a pipeline
+    /// that was deleted and created anew is taken over.
+    async fn look<'a>(&self, pipeline: &Key, desired: &'a Object) -> Result<Look<'a>, ApplyError> {
+        let live = match self.live.get(desired.kind, pipeline, &desired.name) {
+            Some(seen) => Some(seen.json()),
+            None => {
+                let found = self.api(desired).get_opt(&desired.name).await;
+                found.map_err(|source| ApplyError::refused("get", desired, source))?.map(|found| value(&found))
+            }
+        };
+        let Some(there) = &live else { return Ok(Look { desired, live, state: State::Missing }) };
+        if !is_controlled_by(there, &pipeline.name) {
+            return Err(ApplyError::NameTaken { kind: desired.kind.as_str().to_owned(), name: desired.name.clone() });
+        }
+        let state = if there.pointer(object::APPLIED_POINTER).and_then(Value::as_str) != Some(desired.hash.as_str()) {
+            State::Outdated
+        } else if compare::contains(there, &desired.json) || self.contests.is_settled(desired, there) {
+            State::Same
+        } else {
+            State::Drifted
+        };
+        Ok(Look { desired, live, state })
+    }
+
+    /// Applies the object if it is not as it should be; returns it as it is now.
+    async fn bring(
+        &self,
+        pipeline: &Key,
+        look: &Look<'_>,
+        objects: &[Object],
+        applied: &mut Applied,
+    ) -> Result<Option<Value>, ApplyError> {
+        let Look { desired, live, state } = look;
+        if *state == State::Same {
+            return Ok(live.clone());
+        }
+        if *state == State::Drifted && !self.contests.may_correct(desired) {
+            applied.contested.push(desired.to_string());
+            return Ok(live.clone());
+        }
+        if desired.kind == Kind::Deployment {
+            self.hand_over(desired, live.as_ref()).await?;
+        }
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let answer = self.api(desired).patch(&desired.name, &params, &Patch::Apply(&desired.json)).await;
+        let mut now = value(&answer.map_err(|source| ApplyError::refused("apply", desired, source))?);
+        if desired.kind == Kind::Deployment
+            && live.is_none()
+            && let Some(least) = object::least_replicas(objects, desired)
+        {
+            now = self.set_replicas(desired, least).await?;
+        }
+        self.live.wrote(desired.kind, &now);
+        self.contests.settle(desired, &now);
+        let how = match state {
+            State::Missing => "created",
+            State::Outdated => "changed",
+            State::Drifted | State::Same => "corrected",
+        };
+        tracing::info!(%pipeline, object = %desired, action = how, "Object written");
+        self.telemetry.object_written(how);
+        applied.written.push(format!("{how} {desired}"));
+        Ok(Some(now))
+    }
+
+    fn api(&self, object: &Object) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &object.namespace, &object.kind.resource())
+    }
+}
+
+impl Applied {
+    /// Remembers the tiers' Deployments.
+    fn keep(&mut self, desired: &Object, now: Option<&Value>) {
+        if desired.kind != Kind::Deployment {
+            return;
+        }
+        let deployment = now.and_then(|now| serde_json::from_value(now.clone()).ok());
+        let deployment = deployment.map_or(Sight::Unknown, |deployment| Sight::There(Box::new(deployment)));
+        match desired.role() {
+            Some("global") => self.global = deployment,
+            Some("proxy") => self.proxy = deployment,
+            _ => {}
         }
     }
 
-    /// Message in a condition: the object and the API server's own words.
-    pub fn message(&self) -> String {
-        match self {
-            Self::NameTaken { .. } => self.to_string(),
-            Self::Refused { source, .. } => format!("{self}: {}", words(source)),
+    /// Why a tier's new revision has to wait: the tier before it is not rolled out. A tier that is new, or whose pods stay
+    /// as they are, waits for nothing.
+    fn must_wait(&self, look: &Look<'_>) -> Option<String> {
+        let Look { desired, live, .. } = look;
+        if desired.kind != Kind::Deployment || desired.role() != Some("proxy") {
+            return None;
         }
-    }
-
-    fn refused<K>(verb: &'static str, object: &K, source: kube::Error) -> Self
-    where
-        K: Resource<DynamicType = ()>,
-    {
-        Self::Refused {
-            verb,
-            kind: K::kind(&()).into_owned(),
-            namespace: object.namespace().unwrap_or_default(),
-            name: object.name_any(),
-            source: Box::new(source),
+        let running = live.as_ref()?.pointer(object::REVISION_POINTER).and_then(Value::as_str)?;
+        if Some(running) == desired.revision.as_deref() {
+            return None;
         }
-    }
-}
-
-/// Admission answers 403 too; only the wording tells which of both said no. RBAC's own, its rule against granting more
-/// than one holds, and the rule on owner references that block deletion.
-fn lacks_permission(message: &str) -> bool {
-    let denied = message
-        .split_once("User \"")
-        .and_then(|(_, rest)| rest.split_once("\" cannot "))
-        .is_some_and(|(_, rest)| rest.contains(" resource \""));
-    denied
-        || message.contains("attempting to grant RBAC permissions not currently held")
-        || message.contains("cannot set blockOwnerDeletion")
-}
-
-/// The API server's own words; kube's `Display` would add the whole answer in debug form.
-pub fn words(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// Applies every object of the pipeline `owner`, or none where the name of one is taken.
-///
-/// Those that others refer to go first: configuration and identity before pods, so that no pod waits for them; globals
-/// before proxies, so that a new proxy finds its members.
-pub async fn apply(client: &Client, owner: &str, resources: &Resources) -> Result<Applied, ApplyError> {
-    // Without `..`, so that a new kind cannot be forgotten here.
-    let Resources {
-        config_map,
-        service_accounts,
-        role,
-        role_binding,
-        services,
-        certificate,
-        network_policies,
-        budgets,
-        global,
-        proxy,
-        node,
-        autoscalers,
-        pod_monitor,
-    } = resources;
-    not_taken(client, owner, config_map).await?;
-    try_join_all([
-        all_free(client, owner, service_accounts).boxed(),
-        all_free(client, owner, role.as_slice()).boxed(),
-        all_free(client, owner, role_binding.as_slice()).boxed(),
-        all_free(client, owner, services).boxed(),
-        all_free(client, owner, network_policies).boxed(),
-        all_free(client, owner, budgets).boxed(),
-        all_free(client, owner, global.as_slice()).boxed(),
-        all_free(client, owner, proxy.as_slice()).boxed(),
-        all_free(client, owner, node.as_slice()).boxed(),
-        all_free(client, owner, autoscalers).boxed(),
-    ])
-    .await?;
-    one(client, config_map).await?;
-    all(client, service_accounts).await?;
-    all(client, role.as_slice()).await?;
-    all(client, role_binding.as_slice()).await?;
-    all(client, services).await?;
-    foreign(client, certificate.as_ref()).await?;
-    all(client, network_policies).await?;
-    all(client, budgets).await?;
-    let global = all(client, global.as_slice()).await?.pop();
-    let proxy = all(client, proxy.as_slice()).await?.pop();
-    all(client, node.as_slice()).await?;
-    all(client, autoscalers).await?;
-    foreign(client, pod_monitor.as_ref()).await?;
-    Ok(Applied { proxy, global })
-}
-
-async fn all_free<K>(client: &Client, owner: &str, objects: &[K]) -> Result<(), ApplyError>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + Serialize
-        + DeserializeOwned,
-{
-    try_join_all(objects.iter().map(|object| not_taken(client, owner, object))).await.map(drop)
-}
-
-async fn all<K>(client: &Client, objects: &[K]) -> Result<Vec<K>, ApplyError>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + Serialize
-        + DeserializeOwned,
-{
-    let mut applied = Vec::new();
-    for object in objects {
-        applied.push(one(client, object).await?);
-    }
-    Ok(applied)
-}
-
-/// Applies an object of a kind that this cluster may not know; then there is nothing to do.
-async fn foreign(client: &Client, object: Option<&DynamicObject>) -> Result<(), ApplyError> {
-    let Some((object, types)) = object.and_then(|object| Some((object, object.types.as_ref()?))) else { return Ok(()) };
-    let (group, version) = types.api_version.split_once('/').unwrap_or(("", &types.api_version));
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &types.kind));
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let objects: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
-    match objects.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(source) => {
-            let (kind, source) = (types.kind.clone(), Box::new(source));
-            Err(ApplyError::Refused { verb: "apply", kind, namespace, name, source })
+        let Sight::There(global) = &self.global else { return None };
+        if complete(global) {
+            return None;
         }
+        let status = global.status.as_ref();
+        Some(format!(
+            "proxies wait until the globals' new revision is rolled out: {} of {} are updated and available",
+            status
+                .and_then(|status| status.updated_replicas)
+                .unwrap_or(0)
+                .min(status.and_then(|status| status.available_replicas).unwrap_or(0)),
+            global.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
+        ))
     }
 }
 
-/// An object of that name does not exist, or is the pipeline's. By name, not by uid: what is left of a pipeline that
-/// was deleted and created anew is taken over.
-async fn not_taken<K>(client: &Client, owner: &str, object: &K) -> Result<(), ApplyError>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + Serialize
-        + DeserializeOwned,
-{
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let objects: Api<K> = Api::namespaced(client.clone(), &namespace);
-    let present = objects.get_metadata_opt(&name).await.map_err(|source| ApplyError::refused("get", object, source))?;
-    match present {
-        Some(present) if !is_controlled_by(present.owner_references(), owner) => {
-            Err(ApplyError::NameTaken { kind: K::kind(&()).into_owned(), name })
-        }
-        _ => Ok(()),
-    }
+fn value(object: &DynamicObject) -> Value {
+    serde_json::to_value(object).expect("it came as JSON")
 }
 
-fn is_controlled_by(owners: &[OwnerReference], pipeline: &str) -> bool {
-    owners.iter().any(|owner| {
-        owner.controller == Some(true)
-            && owner.kind == VeneurPipeline::kind(&())
-            && owner.api_version.split('/').next() == Some(veneur_operator_api::GROUP)
-            && owner.name == pipeline
+fn is_controlled_by(object: &Value, pipeline: &str) -> bool {
+    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    owners.into_iter().flatten().any(|owner| {
+        owner["controller"] == true
+            && owner["kind"] == <VeneurPipeline as kube::Resource>::kind(&()).as_ref()
+            && owner["apiVersion"].as_str().and_then(|version| version.split('/').next()) == Some(GROUP)
+            && owner["name"] == pipeline
     })
-}
-
-async fn one<K>(client: &Client, object: &K) -> Result<K, ApplyError>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + Serialize
-        + DeserializeOwned,
-{
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let objects: Api<K> = Api::namespaced(client.clone(), &namespace);
-    objects
-        .patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object))
-        .await
-        .map_err(|source| ApplyError::refused("apply", object, source))
 }
 
 #[cfg(test)]

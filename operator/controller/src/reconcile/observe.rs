@@ -1,33 +1,54 @@
 //! How a tier is doing, and if badly, the first real cause.
 //!
-//! A Deployment only counts; why a pod does not start is said by the pod. Pods are listed only for a tier that lacks
+//! A Deployment only counts; why a pod does not start is said by the pod. Pods are looked at only for a tier that lacks
 //! some. The operator reads no Secret: that one is missing is what the kubelet says.
 
 mod cause;
 
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{Api, Client, api::ListParams};
-use veneur_operator_api::TierStatus;
+use veneur_operator_api::{TierReason, TierStatus};
 
-use super::validate::Validated;
-use crate::labels::{self, Role};
+use super::{apply::revision_of, validate::Validated};
+use crate::{
+    feeds::Key,
+    kind::Kind,
+    labels::{self, Role},
+    live::{Knowledge, Live},
+};
 
 /// A tier as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TierReport {
-    /// Counts, for the status.
-    pub status: TierStatus,
+    /// Counts, for the status; none where the spec has no such tier.
+    pub status: Option<TierStatus>,
     /// Whether every pod wanted is available.
     pub available: bool,
+    /// Whether all of them are of the newest revision, and no other pod exists.
+    pub complete: bool,
     /// Reason in its condition.
-    pub reason: String,
+    pub reason: TierReason,
     /// Message in its condition.
     pub message: String,
+}
+
+impl TierReport {
+    /// Of a tier that the spec has not.
+    pub fn disabled() -> Self {
+        Self {
+            status: None,
+            available: true,
+            complete: true,
+            reason: TierReason::Disabled,
+            message: "the spec has no such tier".to_owned(),
+        }
+    }
 }
 
 /// Looks at a tier, and at its pods where the Deployment lacks some.
 pub async fn observe(
     client: &Client,
+    live: &Live,
     pipeline: &Validated,
     role: Role,
     deployment: Option<&Deployment>,
@@ -35,6 +56,10 @@ pub async fn observe(
     let Some(deployment) = deployment else { return Ok(disabled()) };
     let pods = if complete(deployment) {
         Vec::new()
+    } else if live.knowledge(Kind::Pod) == Knowledge::Listed {
+        let pods = live.of_pipeline(Kind::Pod, &Key::new(&*pipeline.namespace, &*pipeline.name));
+        let pods = pods.iter().filter_map(crate::live::Stored::read::<Pod>);
+        pods.filter(|pod| labels::role_of(&pod.metadata) == Some(role)).collect()
     } else {
         let pods: Api<Pod> = Api::namespaced(client.clone(), &pipeline.namespace);
         pods.list(&ListParams::default().labels(&labels::selector_text(&pipeline.name, role))).await?.items
@@ -51,23 +76,38 @@ fn disabled() -> TierReport {
 /// What the counts and the pods say together. Pure.
 pub fn report(pipeline: &Validated, role: Role, deployment: &Deployment, pods: &[Pod]) -> TierReport {
     let counts = Counts::of(deployment);
+    let template = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let image = template.and_then(|pod| pod.containers.first()).and_then(|container| container.image.clone());
     let status = TierStatus {
         summary: format!("{}/{}", counts.ready, counts.desired),
         desired: counts.desired,
+        replicas: counts.existing,
         ready: counts.ready,
         updated: counts.updated,
-        image: pipeline.image.clone(),
+        unavailable: counts.unavailable,
+        image: image.unwrap_or_else(|| pipeline.image.clone()),
+        revision: revision_of(deployment),
         service: labels::import_address(&pipeline.name, &pipeline.namespace, role),
         selector: labels::selector_text(&pipeline.name, role),
     };
-    let said = |available, reason: &str, message: String| TierReport {
-        status: status.clone(),
+    let complete = complete(deployment);
+    let said = |available, reason: TierReason, message: String| TierReport {
+        status: Some(status.clone()),
         available,
-        reason: reason.to_owned(),
+        complete,
+        reason,
         message,
     };
-    if complete(deployment) {
-        return said(true, "MinimumReplicasAvailable", format!("{} of {} available", counts.available, counts.desired));
+    if counts.desired == 0 {
+        let message = format!(
+            "someone set the replicas to 0: kubectl scale or the autoscaler of {}",
+            labels::tier_name(&pipeline.name, role)
+        );
+        return said(false, TierReason::ScaledToZero, message);
+    }
+    if complete {
+        let message = format!("{} of {} available", counts.available, counts.desired);
+        return said(true, TierReason::MinimumReplicasAvailable, message);
     }
     // A cause is reported even while pods of the revision before still serve: the change that was asked for is stuck.
     if let Some(cause) = cause::first(pipeline, deployment, pods) {
@@ -76,9 +116,9 @@ pub fn report(pipeline: &Validated, role: Role, deployment: &Deployment, pods: &
     if counts.current && counts.available >= counts.desired {
         let message =
             format!("{} of {} on the newest revision, the others still serve", counts.updated, counts.desired);
-        return said(true, "Progressing", message);
+        return said(true, TierReason::Progressing, message);
     }
-    said(false, "Progressing", format!("{} of {} available", counts.available, counts.desired))
+    said(false, TierReason::Progressing, format!("{} of {} available", counts.available, counts.desired))
 }
 
 struct Counts {
@@ -114,7 +154,7 @@ impl Counts {
 
 /// Whether every pod wanted is available and of the newest revision, as `kubectl rollout status` has it. While a pod of
 /// another revision exists, those that are available may be the old ones, and all of the new ones stuck.
-fn complete(deployment: &Deployment) -> bool {
+pub(super) fn complete(deployment: &Deployment) -> bool {
     let counts = Counts::of(deployment);
     counts.current
         && counts.updated >= counts.desired

@@ -1,19 +1,22 @@
-//! What the pipeline's status says. Pure but for the one write.
+//! What the pipeline's status says. Pure.
 //!
 //! Every condition is set from the first status on. A condition's time changes only when its status flips; a status
-//! that would say the same again is not written, or the write would wake the next reconciliation.
+//! that would say the same again is not written ([`write`]), or the write would wake the next reconciliation.
+
+mod summary;
+pub mod write;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::{
-    Api, Client, Resource as _,
-    api::{DynamicObject, Patch, PatchParams},
-    core::ApiResource,
+use veneur_operator_api::{
+    AcceptedReason, ConditionType, InjectionReason, ReconciledReason, RingReason, SinksReason, TierReason,
+    VeneurPipelineStatus, WebhookReason,
 };
-use serde_json::json;
-use veneur_operator_api::{ConditionType, VeneurPipeline, VeneurPipelineStatus};
 
 use super::observe::TierReport;
-use crate::labels::STATUS_MANAGER;
+use crate::{
+    feeds::{InjectionReport, WebhookReport},
+    fleet::FleetReport,
+};
 
 /// How a reconciliation went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,15 +25,13 @@ pub enum Outcome {
     Undecodable(String),
     /// The spec cannot be used.
     Invalid(String),
-    /// The API server did not take an object.
-    NotApplied {
-        /// Reason in the condition.
-        reason: &'static str,
-        /// Message in the condition.
-        message: String,
+    /// The spec can be used.
+    Accepted {
+        /// Whether the objects are as it asks.
+        reconciled: (ReconciledReason, String),
+        /// How the tiers are doing, where that could be seen.
+        tiers: Option<Box<Tiers>>,
     },
-    /// Everything is applied.
-    Applied(Box<Tiers>),
 }
 
 /// How the tiers are doing.
@@ -42,17 +43,62 @@ pub struct Tiers {
     pub global: TierReport,
 }
 
+/// What others have told about the pipeline.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Around {
+    /// What the tiers say of themselves.
+    pub fleet: Option<FleetReport>,
+    /// The pods that ask for a sidecar.
+    pub injection: Option<InjectionReport>,
+    /// Whether pods reach the webhook.
+    pub webhook: Option<WebhookReport>,
+}
+
+/// The three words of Kubernetes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Good.
+    True,
+    /// Bad.
+    False,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Verdict {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
 /// One condition's content.
-struct Finding {
-    status: &'static str,
-    reason: String,
-    message: String,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) verdict: Verdict,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
 }
 
 impl Finding {
-    fn new(status: &'static str, reason: &str, message: &str) -> Self {
-        Self { status, reason: reason.to_owned(), message: message.to_owned() }
+    fn new(verdict: Verdict, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { verdict, reason, message: message.into() }
     }
+}
+
+/// What every condition but `Ready` says.
+pub(crate) struct Findings {
+    pub(crate) accepted: Finding,
+    pub(crate) reconciled: Finding,
+    pub(crate) proxy: Finding,
+    pub(crate) global: Finding,
+    pub(crate) ring: Finding,
+    pub(crate) injection: Finding,
+    pub(crate) sinks: Finding,
+    pub(crate) webhook: Finding,
 }
 
 /// The status after `outcome`, given the one before it.
@@ -60,62 +106,155 @@ pub fn status(
     before: Option<&VeneurPipelineStatus>,
     generation: Option<i64>,
     outcome: &Outcome,
+    around: &Around,
     now: &Time,
 ) -> VeneurPipelineStatus {
-    let findings = match outcome {
-        Outcome::Undecodable(problem) => refused("Undecodable", problem),
-        Outcome::Invalid(problem) => refused("Invalid", problem),
-        Outcome::NotApplied { reason, message } => not_applied(reason, message),
-        Outcome::Applied(tiers) => applied(tiers),
+    let findings = findings(outcome, around);
+    let tiers = match outcome {
+        Outcome::Accepted { tiers, .. } => tiers.as_deref(),
+        Outcome::Undecodable(_) | Outcome::Invalid(_) => None,
     };
-    // Where the tiers were not looked at, their last counts stay.
-    let (proxy, global) = match outcome {
-        Outcome::Applied(tiers) => (Some(tiers.proxy.status.clone()), Some(tiers.global.status.clone())),
-        _ => before.map(|status| (status.proxy.clone(), status.global.clone())).unwrap_or_default(),
-    };
-    let summary_reason = Some(findings[0].reason.clone());
+    let ready = summary::ready(&findings, tiers, around);
+    let summary_reason = Some(summary::reason(&ready, &findings).to_owned());
+    let Findings { accepted, reconciled, proxy, global, ring, injection, sinks, webhook } = findings;
     let conditions = ConditionType::ALL
         .into_iter()
-        .zip(findings)
+        .zip([ready, accepted, reconciled, proxy, global, ring, injection, sinks, webhook])
         .map(|(kind, finding)| condition(before, generation, kind, finding, now))
         .collect();
-    VeneurPipelineStatus { observed_generation: generation, summary_reason, conditions, proxy, global }
+    let mut status = before.cloned().unwrap_or_default();
+    status.observed_generation = generation;
+    status.summary_reason = summary_reason;
+    status.conditions = conditions;
+    // Where the tiers were not looked at, their last counts stay.
+    if let Some(tiers) = tiers {
+        status.proxy.clone_from(&tiers.proxy.status);
+        status.global.clone_from(&tiers.global.status);
+        if let Some(image) = rolled_out(tiers) {
+            status.version = image.rsplit_once(['@', ':']).map(|(_, version)| version.to_owned());
+            status.image = Some(image);
+        }
+    }
+    if let Some(injection) = &around.injection {
+        status.injection = Some(injection.status.clone());
+    }
+    if let Some(fleet) = &around.fleet {
+        fleet.fill(&mut status);
+    }
+    status
 }
 
-fn accepted() -> Finding {
-    Finding::new("True", "Valid", "the spec is valid")
+/// The image that every tier runs in full; nothing while one is being replaced.
+fn rolled_out(tiers: &Tiers) -> Option<String> {
+    let images: Vec<&str> = [&tiers.global, &tiers.proxy]
+        .into_iter()
+        .filter(|tier| tier.reason != TierReason::Disabled)
+        .map(|tier| tier.status.as_ref().filter(|_| tier.complete).map(|status| status.image.as_str()))
+        .collect::<Option<_>>()?;
+    let first = *images.first()?;
+    images.iter().all(|image| *image == first).then(|| first.to_owned())
+}
+
+fn findings(outcome: &Outcome, around: &Around) -> Findings {
+    let (accepted, reconciled, tiers) = match outcome {
+        Outcome::Undecodable(problem) => refused(AcceptedReason::Undecodable, problem),
+        Outcome::Invalid(problem) => refused(AcceptedReason::Invalid, problem),
+        Outcome::Accepted { reconciled: (reason, message), tiers } => {
+            let verdict = match reason {
+                ReconciledReason::Applied => Verdict::True,
+                ReconciledReason::Paused | ReconciledReason::Reconciling => Verdict::Unknown,
+                _ => Verdict::False,
+            };
+            let accepted = Finding::new(Verdict::True, AcceptedReason::Valid.as_str(), "the spec is valid");
+            (accepted, Finding::new(verdict, reason.as_str(), message), tiers.as_deref())
+        }
+    };
+    Findings {
+        accepted,
+        reconciled,
+        proxy: tier(tiers.map(|tiers| &tiers.proxy)),
+        global: tier(tiers.map(|tiers| &tiers.global)),
+        ring: ring(around),
+        injection: injection(around),
+        sinks: sinks(around),
+        webhook: webhook(around),
+    }
 }
 
 /// The tiers keep running as they were; how they do is not looked at.
-fn refused(reason: &str, problem: &str) -> [Finding; 4] {
-    let kept = || Finding::new("Unknown", reason, "not looked at: the spec is not accepted, what runs is left alone");
-    [Finding::new("False", reason, problem), Finding::new("False", reason, problem), kept(), kept()]
+fn refused(reason: AcceptedReason, problem: &str) -> (Finding, Finding, Option<&'static Tiers>) {
+    let kept = "nothing was written: the spec is not accepted, what runs is left alone";
+    (
+        Finding::new(Verdict::False, reason.as_str(), problem),
+        Finding::new(Verdict::Unknown, ReconciledReason::Reconciling.as_str(), kept),
+        None,
+    )
 }
 
-fn not_applied(reason: &str, message: &str) -> [Finding; 4] {
-    let unknown = || Finding::new("Unknown", reason, "not looked at: the objects could not be applied");
-    [Finding::new("False", reason, message), accepted(), unknown(), unknown()]
-}
-
-/// Globals come first among the causes: without them nothing is published, however well the proxies do.
-fn applied(tiers: &Tiers) -> [Finding; 4] {
-    let Tiers { proxy, global } = tiers;
-    let of = |report: &TierReport| {
-        Finding::new(if report.available { "True" } else { "False" }, &report.reason, &report.message)
-    };
-    let worst = [("global", global), ("proxy", proxy)].into_iter().find(|(_, report)| !report.available);
-    let ready = match worst {
-        Some((tier, report)) => {
-            let message = format!("{tier} {}: {}", report.status.summary, report.message);
-            Finding::new("False", &report.reason, &message)
+fn tier(report: Option<&TierReport>) -> Finding {
+    match report {
+        Some(report) => {
+            let verdict = if report.available { Verdict::True } else { Verdict::False };
+            Finding::new(verdict, report.reason.as_str(), &*report.message)
         }
-        None => Finding::new(
-            "True",
-            "AllTiersReady",
-            &format!("proxy {}, global {}", proxy.status.summary, global.status.summary),
-        ),
+        None => {
+            Finding::new(Verdict::Unknown, TierReason::NotObserved.as_str(), "not looked at, see the other conditions")
+        }
+    }
+}
+
+fn ring(around: &Around) -> Finding {
+    let Some(fleet) = &around.fleet else {
+        let message = "no proxy was asked for its members yet";
+        return Finding::new(Verdict::Unknown, RingReason::NotObserved.as_str(), message);
     };
-    [ready, accepted(), of(proxy), of(global)]
+    let (reason, message) = &fleet.ring;
+    let verdict = match reason {
+        RingReason::AllProxiesAgree | RingReason::NoProxies => Verdict::True,
+        RingReason::NotObserved | RingReason::Converging | RingReason::Stale => Verdict::Unknown,
+        RingReason::ProxiesDisagree | RingReason::NoMembers | RingReason::EndpointsUnreadable => Verdict::False,
+    };
+    Finding::new(verdict, reason.as_str(), message)
+}
+
+fn injection(around: &Around) -> Finding {
+    let Some(report) = &around.injection else {
+        let message = "the pods that ask for a sidecar were not looked at yet";
+        return Finding::new(Verdict::Unknown, InjectionReason::NotObserved.as_str(), message);
+    };
+    let verdict = match report.reason {
+        InjectionReason::AllInjected | InjectionReason::NonePending => Verdict::True,
+        InjectionReason::NotObserved => Verdict::Unknown,
+        _ => Verdict::False,
+    };
+    Finding::new(verdict, report.reason.as_str(), &*report.message)
+}
+
+fn sinks(around: &Around) -> Finding {
+    let Some(fleet) = &around.fleet else {
+        let message = "no global was asked for its sinks yet";
+        return Finding::new(Verdict::Unknown, SinksReason::NotObserved.as_str(), message);
+    };
+    let (reason, message) = &fleet.sinks;
+    let verdict = match reason {
+        SinksReason::Delivering => Verdict::True,
+        SinksReason::NotObserved => Verdict::Unknown,
+        _ => Verdict::False,
+    };
+    Finding::new(verdict, reason.as_str(), message)
+}
+
+fn webhook(around: &Around) -> Finding {
+    let Some(report) = &around.webhook else {
+        let message = "the webhook was not probed yet";
+        return Finding::new(Verdict::Unknown, WebhookReason::NotProbed.as_str(), message);
+    };
+    let verdict = match report.reason {
+        WebhookReason::ProbeSucceeded => Verdict::True,
+        WebhookReason::NotProbed => Verdict::Unknown,
+        _ => Verdict::False,
+    };
+    Finding::new(verdict, report.reason.as_str(), &*report.message)
 }
 
 fn condition(
@@ -127,63 +266,15 @@ fn condition(
 ) -> Condition {
     let earlier = before
         .and_then(|status| status.conditions.iter().find(|condition| condition.type_ == kind.as_str()))
-        .filter(|condition| condition.status == finding.status);
+        .filter(|condition| condition.status == finding.verdict.as_str());
     Condition {
         last_transition_time: earlier.map_or_else(|| now.clone(), |condition| condition.last_transition_time.clone()),
         message: finding.message,
         observed_generation: generation,
-        reason: finding.reason,
-        status: finding.status.to_owned(),
+        reason: finding.reason.to_owned(),
+        status: finding.verdict.as_str().to_owned(),
         type_: kind.as_str().to_owned(),
     }
-}
-
-/// Writes a status. By server-side apply, or for an object that cannot be decoded by a merge patch, whose answer is
-/// not decoded either.
-pub async fn write(
-    client: &Client,
-    namespace: &str,
-    name: &str,
-    status: &VeneurPipelineStatus,
-) -> Result<(), kube::Error> {
-    let resource = ApiResource::erase::<VeneurPipeline>(&());
-    let pipelines: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-    let body = json!({
-        "apiVersion": VeneurPipeline::api_version(&()),
-        "kind": VeneurPipeline::kind(&()),
-        "metadata": {"name": name},
-        "status": status,
-    });
-    pipelines.patch_status(name, &PatchParams::apply(STATUS_MANAGER).force(), &Patch::Apply(body)).await.map(drop)
-}
-
-/// Writes the status of an object that this operator cannot decode, unless it already says so.
-pub async fn write_undecodable(client: &Client, namespace: &str, name: &str, now: &Time) -> Result<(), kube::Error> {
-    let resource = ApiResource::erase::<VeneurPipeline>(&());
-    let pipelines: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-    let Some(object) = pipelines.get_opt(name).await? else {
-        return Ok(());
-    };
-    let before: Option<VeneurPipelineStatus> =
-        object.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok());
-    let Some(problem) = undecodable(&object) else { return Ok(()) };
-    tracing::warn!(%namespace, %name, problem, "Pipeline does not decode");
-    let after = status(before.as_ref(), object.metadata.generation, &Outcome::Undecodable(problem), now);
-    if before.as_ref() == Some(&after) {
-        return Ok(());
-    }
-    let params = PatchParams { field_manager: Some(STATUS_MANAGER.to_owned()), ..PatchParams::default() };
-    pipelines.patch_status(name, &params, &Patch::Merge(json!({"status": after}))).await.map(drop)
-}
-
-/// Which field does not fit; nothing if the object was mended meanwhile.
-fn undecodable(object: &DynamicObject) -> Option<String> {
-    let error = serde_path_to_error::deserialize::<_, VeneurPipeline>(json!(object)).err()?;
-    Some(format!(
-        "{}: {}: written under another definition than this operator's, change the field or install its definition",
-        error.path(),
-        error.inner()
-    ))
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use k8s_openapi::api::{
 };
 use kube::ResourceExt as _;
 
+use veneur_operator_api::TierReason;
+
 use crate::reconcile::validate::Validated;
 
 /// Longest text of a foreign message that is passed on, in characters.
@@ -13,7 +15,7 @@ const LONGEST: usize = 400;
 
 /// Why a tier lacks pods.
 pub(super) struct Cause {
-    pub(super) reason: &'static str,
+    pub(super) reason: TierReason,
     pub(super) message: String,
 }
 
@@ -22,7 +24,7 @@ pub(super) fn first(pipeline: &Validated, deployment: &Deployment, pods: &[Pod])
     refused(deployment).or_else(|| {
         let mut pods: Vec<&Pod> = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
         pods.sort_by_key(|pod| std::cmp::Reverse((pod.creation_timestamp(), pod.name_any())));
-        pods.into_iter().find_map(|pod| of_pod(pipeline, pod))
+        pods.iter().find_map(|pod| of_pod(pipeline, pod)).or_else(|| stalled(deployment, &pods))
     })
 }
 
@@ -32,8 +34,32 @@ fn refused(deployment: &Deployment) -> Option<Cause> {
     let failure =
         conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
     let message = failure.message.clone().unwrap_or_default();
-    let reason = if message.contains("exceeded quota") { "QuotaExceeded" } else { "AdmissionDenied" };
+    let reason =
+        if message.contains("exceeded quota") { TierReason::QuotaExceeded } else { TierReason::AdmissionDenied };
     Some(Cause { reason, message: shorten(&message) })
+}
+
+/// Kubernetes has waited for the rollout as long as it does, and nobody said why it does not end.
+fn stalled(deployment: &Deployment, pods: &[&Pod]) -> Option<Cause> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let late = conditions.iter().find(|condition| condition.type_ == "Progressing" && condition.status == "False")?;
+    let unready = pods.iter().find(|pod| {
+        let containers = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+        containers.into_iter().flatten().any(|container| !container.ready && container.started == Some(true))
+    });
+    Some(match unready {
+        Some(pod) => Cause {
+            reason: TierReason::NotReady,
+            message: format!(
+                "pod {0} runs and is not ready: kubectl logs {0}, and its /ready on port 8127",
+                pod.name_any()
+            ),
+        },
+        None => Cause {
+            reason: TierReason::RolloutStalled,
+            message: shorten(late.message.as_deref().unwrap_or("the rollout does not end")),
+        },
+    })
 }
 
 fn of_pod(pipeline: &Validated, pod: &Pod) -> Option<Cause> {
@@ -45,7 +71,7 @@ fn of_pod(pipeline: &Validated, pod: &Pod) -> Option<Cause> {
     });
     if let Some(condition) = unschedulable {
         let message = condition.message.as_deref().unwrap_or("no node fits");
-        return Some(Cause { reason: "Unschedulable", message: shorten(message) });
+        return Some(Cause { reason: TierReason::Unschedulable, message: shorten(message) });
     }
     status.container_statuses.iter().flatten().find_map(|container| of_container(pipeline, pod, container))
 }
@@ -59,16 +85,20 @@ fn of_container(pipeline: &Validated, pod: &Pod, container: &ContainerStatus) ->
     let message = waiting.and_then(|waiting| waiting.message.as_deref()).unwrap_or_default();
     match reason {
         "CreateContainerConfigError" => Some(missing_secret(pipeline, message).unwrap_or_else(|| Cause {
-            reason: "ConfigRejected",
+            reason: TierReason::ConfigRejected,
             message: format!("pod {}: {}", pod.name_any(), shorten(message)),
         })),
         "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" | "RegistryUnavailable" => {
             let text = if message.is_empty() { reason } else { message };
-            Some(Cause { reason: "ImagePullFailed", message: format!("image {}: {}", container.image, shorten(text)) })
+            Some(Cause {
+                reason: TierReason::ImagePullFailed,
+                message: format!("image {}: {}", container.image, shorten(text)),
+            })
         }
-        "CreateContainerError" | "RunContainerError" => {
-            Some(Cause { reason: "CrashLoop", message: format!("pod {}: {}", pod.name_any(), shorten(message)) })
-        }
+        "CreateContainerError" | "RunContainerError" => Some(Cause {
+            reason: TierReason::CrashLoop,
+            message: format!("pod {}: {}", pod.name_any(), shorten(message)),
+        }),
         _ => crashed(pod, container),
     }
 }
@@ -86,7 +116,7 @@ fn missing_secret(pipeline: &Validated, message: &str) -> Option<Cause> {
         } else {
             return None;
         };
-        Some(Cause { reason: "SecretNotFound", message: format!("{missing} (needed by sinks[{index}])") })
+        Some(Cause { reason: TierReason::SecretNotFound, message: format!("{missing} (needed by sinks[{index}])") })
     })
 }
 
@@ -98,8 +128,15 @@ fn crashed(pod: &Pod, container: &ContainerStatus) -> Option<Cause> {
     let said = terminated.message.as_deref().unwrap_or_default();
     let last_line = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
     let why = terminated.reason.as_deref().unwrap_or("Error");
+    if why == "OOMKilled" {
+        let message = format!(
+            "pod {} needs more memory than its limit: raise resources.limits.memory of its tier",
+            pod.name_any()
+        );
+        return Some(Cause { reason: TierReason::CrashLoop, message });
+    }
     let message = format!("pod {} ended with {} ({why}): {}", pod.name_any(), terminated.exit_code, shorten(last_line));
-    Some(Cause { reason: "CrashLoop", message })
+    Some(Cause { reason: TierReason::CrashLoop, message })
 }
 
 fn shorten(text: &str) -> String {

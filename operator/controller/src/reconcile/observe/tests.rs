@@ -41,7 +41,10 @@ fn a_complete_tier_is_available() {
     let status = json!({"observedGeneration": 2, "replicas": 3, "readyReplicas": 3, "updatedReplicas": 3, "availableReplicas": 3});
     let report = of(&status, &[]);
     assert!(report.available);
-    assert_eq!((report.reason.as_str(), report.status.summary.as_str()), ("MinimumReplicasAvailable", "3/3"));
+    assert_eq!(
+        (report.reason.as_str(), report.status.expect("counts").summary.as_str()),
+        ("MinimumReplicasAvailable", "3/3")
+    );
 }
 
 #[test]
@@ -49,7 +52,7 @@ fn counts_of_an_older_generation_prove_nothing() {
     let status = json!({"observedGeneration": 1, "replicas": 3, "readyReplicas": 3, "updatedReplicas": 3, "availableReplicas": 3});
     let report = of(&status, &[]);
     assert!(!report.available);
-    assert_eq!(report.reason, "Progressing");
+    assert_eq!(report.reason.as_str(), "Progressing");
 }
 
 #[test]
@@ -57,7 +60,7 @@ fn a_rollout_that_works_keeps_the_tier_available() {
     let status = json!({"observedGeneration": 2, "replicas": 4, "readyReplicas": 3, "updatedReplicas": 1, "availableReplicas": 3});
     let report = of(&status, &[]);
     assert!(report.available);
-    assert_eq!(report.reason, "Progressing");
+    assert_eq!(report.reason.as_str(), "Progressing");
 }
 
 /// Every new pod exists beside every old one: only the old ones are available.
@@ -76,7 +79,7 @@ fn a_rollout_is_not_complete_while_old_pods_exist() {
         let report = |pods: &[Pod]| report(&validated(FULL), Role::Global, &deployment, pods);
         let working = report(&[]);
         assert!(working.available);
-        assert_eq!(working.reason, "Progressing", "{desired} wanted");
+        assert_eq!(working.reason.as_str(), "Progressing", "{desired} wanted");
         let causes = [
             ("SecretNotFound", waiting("CreateContainerConfigError", "secret \"datadog\" not found")),
             ("ImagePullFailed", waiting("ImagePullBackOff", "no such host")),
@@ -84,7 +87,7 @@ fn a_rollout_is_not_complete_while_old_pods_exist() {
         for (reason, status) in causes {
             let stuck = report(&[pod("new", "2026-11-22T11:00:00Z", &status)]);
             assert!(!stuck.available, "{desired} wanted");
-            assert_eq!(stuck.reason, reason, "{desired} wanted");
+            assert_eq!(stuck.reason.as_str(), reason, "{desired} wanted");
         }
     }
 }
@@ -95,7 +98,7 @@ fn a_rollout_is_not_complete_while_a_pod_is_unavailable() {
         "observedGeneration": 2, "replicas": 3, "readyReplicas": 3, "updatedReplicas": 3, "availableReplicas": 3,
         "unavailableReplicas": 1,
     });
-    assert_eq!(of(&status, &[]).reason, "Progressing");
+    assert_eq!(of(&status, &[]).reason.as_str(), "Progressing");
 }
 
 #[tokio::test]
@@ -103,8 +106,9 @@ async fn the_pods_are_asked_while_old_ones_serve() {
     let new = json!({"metadata": {"name": "new"}, "status": waiting("ErrImagePull", "no such host")});
     let pods = json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": [new]});
     let (client, _) = api_server(move |_, path, _| path.contains("/pods").then(|| (200, pods.clone())));
-    let report = observe(&client, &validated(FULL), Role::Global, Some(&deployment(&all_new_ones_stuck(3)))).await;
-    assert_eq!(report.expect("observed").reason, "ImagePullFailed");
+    let live = crate::live::Live::new().0;
+    let report = observe(&client, &live, &validated(FULL), Role::Global, &deployment(&all_new_ones_stuck(3))).await;
+    assert_eq!(report.expect("observed").reason.as_str(), "ImagePullFailed");
 }
 
 #[test]
@@ -120,6 +124,11 @@ fn each_cause_has_its_reason_and_says_what_it_is_about() {
         "name": "veneur", "image": "veneur:1", "imageID": "", "ready": false, "restartCount": 4,
         "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting failed container"}},
         "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "message": "starting\nglobal.yaml: interval: wrong\n\n"}},
+    }]});
+    let oom = json!({"containerStatuses": [{
+        "name": "veneur", "image": "veneur:1", "imageID": "", "ready": false, "restartCount": 4,
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
+        "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}},
     }]});
     let unschedulable = json!({"conditions": [{
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available: 3 Insufficient memory.",
@@ -143,6 +152,7 @@ fn each_cause_has_its_reason_and_says_what_it_is_about() {
         ),
         (waiting("ErrImageNeverPull", ""), "ImagePullFailed", "image registry.example/veneur:typo: ErrImageNeverPull"),
         (crashed, "CrashLoop", "pod a ended with 1 (Error): global.yaml: interval: wrong"),
+        (oom, "CrashLoop", "pod a needs more memory than its limit: raise resources.limits.memory of its tier"),
         (unschedulable, "Unschedulable", "0/3 nodes are available: 3 Insufficient memory."),
         (waiting("ContainerCreating", ""), "Progressing", "0 of 3 available"),
     ];
@@ -158,7 +168,7 @@ fn a_refusal_to_create_pods_is_found_without_a_pod() {
     let refused = |message: &str| {
         let condition =
             json!({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message});
-        of(&json!({"observedGeneration": 2, "conditions": [condition]}), &[]).reason
+        of(&json!({"observedGeneration": 2, "conditions": [condition]}), &[]).reason.as_str()
     };
     assert_eq!(refused("pods \"x\" is forbidden: exceeded quota: small"), "QuotaExceeded");
     assert_eq!(refused("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\""), "AdmissionDenied");
@@ -174,11 +184,34 @@ fn a_cause_is_reported_while_the_revision_before_still_serves() {
     ];
     let report = of(&status, &pods);
     assert!(!report.available);
-    assert_eq!((report.reason.as_str(), report.status.summary.as_str()), ("ImagePullFailed", "3/3"));
+    assert_eq!((report.reason.as_str(), report.status.expect("counts").summary.as_str()), ("ImagePullFailed", "3/3"));
 }
 
 #[test]
 fn a_long_message_is_cut_at_a_character() {
     let report = of(&starting(), &[pod("a", "2026-11-22T10:00:00Z", &waiting("ErrImagePull", &"é".repeat(5000)))]);
     assert!(report.message.chars().count() < 500 && report.message.ends_with('…'));
+}
+
+#[test]
+fn a_rollout_that_nobody_can_explain_is_told_when_kubernetes_gives_up() {
+    let late =
+        json!({"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "timed out"});
+    let status = json!({"observedGeneration": 2, "replicas": 3, "conditions": [late]});
+    assert_eq!(of(&status, &[]).reason.as_str(), "RolloutStalled");
+    let unready = json!({"containerStatuses": [{
+        "name": "veneur", "image": "", "imageID": "", "ready": false, "started": true, "restartCount": 0,
+        "state": {"running": {}},
+    }]});
+    let report = of(&status, &[pod("a", "2026-11-22T10:00:00Z", &unready)]);
+    assert_eq!(report.reason.as_str(), "NotReady");
+    assert_eq!(report.message, "pod a runs and is not ready: kubectl logs a, and its /ready on port 8127");
+}
+
+#[test]
+fn a_tier_that_someone_scaled_away_says_so() {
+    let mut deployment = deployment(&json!({"observedGeneration": 2}));
+    deployment.spec.as_mut().expect("a spec").replicas = Some(0);
+    let report = report(&validated(FULL), Role::Global, &deployment, &[]);
+    assert_eq!((report.available, report.reason.as_str()), (false, "ScaledToZero"));
 }
