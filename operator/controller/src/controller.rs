@@ -14,7 +14,6 @@ use kube::{
         watcher,
     },
 };
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tokio_util::sync::CancellationToken;
 
@@ -30,8 +29,9 @@ const CONCURRENCY: u16 = 8;
 const DEBOUNCE: Duration = Duration::from_millis(300);
 
 /// Reconciles pipelines, until `stop`; what is under way is finished. Starts when the objects of all pipelines are known:
-/// before, everything would look as if it were missing. `woken`: pipelines of which something else has changed.
-pub async fn run(context: Arc<Context>, woken: mpsc::Receiver<Key>, stop: CancellationToken) {
+/// before, everything would look as if it were missing.
+pub async fn run(context: Arc<Context>, stop: CancellationToken) {
+    let woken = context.live.wakes();
     tokio::select! {
         () = context.live.settled() => {}
         () = stop.cancelled() => return,

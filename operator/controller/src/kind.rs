@@ -12,18 +12,28 @@ pub enum Kind {
     RoleBinding,
     Service,
     Deployment,
+    DaemonSet,
+    HorizontalPodAutoscaler,
+    PodDisruptionBudget,
+    NetworkPolicy,
+    PodMonitor,
     Pod,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
         Self::ConfigMap,
         Self::ServiceAccount,
         Self::Role,
         Self::RoleBinding,
         Self::Service,
         Self::Deployment,
+        Self::DaemonSet,
+        Self::HorizontalPodAutoscaler,
+        Self::PodDisruptionBudget,
+        Self::NetworkPolicy,
+        Self::PodMonitor,
         Self::Pod,
     ];
 
@@ -36,6 +46,13 @@ impl Kind {
             Self::RoleBinding => ["rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings"],
             Self::Service => ["", "v1", "Service", "services"],
             Self::Deployment => ["apps", "v1", "Deployment", "deployments"],
+            Self::DaemonSet => ["apps", "v1", "DaemonSet", "daemonsets"],
+            Self::HorizontalPodAutoscaler => {
+                ["autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"]
+            }
+            Self::PodDisruptionBudget => ["policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"],
+            Self::NetworkPolicy => ["networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"],
+            Self::PodMonitor => ["monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"],
             Self::Pod => ["", "v1", "Pod", "pods"],
         }
     }
@@ -58,6 +75,11 @@ impl Kind {
     /// Whether pipelines own objects of it: all but pods, which Deployments own.
     pub const fn is_owned(self) -> bool {
         !matches!(self, Self::Pod)
+    }
+
+    /// Whether a cluster may lack it: kinds of others, for which the chart grants nothing where they are not installed.
+    pub const fn is_optional(self) -> bool {
+        matches!(self, Self::PodMonitor)
     }
 
     /// The kind of this word.

@@ -68,7 +68,14 @@ struct Shelf {
 /// Everything of every pipeline, as last seen.
 pub struct Live {
     shelves: Vec<Shelf>,
-    wakes: mpsc::Sender<Key>,
+    /// Where the controller listens, while there is one.
+    wakes: Mutex<Option<mpsc::Sender<Key>>>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl std::fmt::Debug for Live {
@@ -78,16 +85,15 @@ impl std::fmt::Debug for Live {
 }
 
 impl Live {
-    /// Nothing seen yet; and the pipelines to look at, as they come.
-    pub fn new() -> (Self, mpsc::Receiver<Key>) {
-        let (wakes, woken) = mpsc::channel(WAKES);
+    /// Nothing seen yet.
+    pub fn new() -> Self {
         let shelf = |kind| Shelf {
             kind,
             knowledge: watch::Sender::new(Knowledge::Pending),
             failing: Mutex::default(),
             objects: Mutex::default(),
         };
-        (Self { shelves: Kind::ALL.map(shelf).into(), wakes }, woken)
+        Self { shelves: Kind::ALL.map(shelf).into(), wakes: Mutex::default() }
     }
 
     fn shelf(&self, kind: Kind) -> &Shelf {
@@ -114,11 +120,11 @@ impl Live {
         self.shelf(kind).knowledge.borrow().clone()
     }
 
-    /// The kinds that may not be watched, with what the API server says.
+    /// The kinds that may not be watched though every cluster has them, with what the API server says.
     pub fn refused(&self) -> Vec<(Kind, String)> {
         let refused = |shelf: &Shelf| match &*shelf.knowledge.borrow() {
-            Knowledge::Refused(why) => Some((shelf.kind, why.clone())),
-            Knowledge::Pending | Knowledge::Listed | Knowledge::NotInstalled => None,
+            Knowledge::Refused(why) if !shelf.kind.is_optional() => Some((shelf.kind, why.clone())),
+            Knowledge::Refused(_) | Knowledge::Pending | Knowledge::Listed | Knowledge::NotInstalled => None,
         };
         self.shelves.iter().filter_map(refused).collect()
     }
@@ -140,10 +146,20 @@ impl Live {
         }
     }
 
+    /// The pipelines to look at, as they come. The receiver before, if any, gets no more.
+    pub fn wakes(&self) -> mpsc::Receiver<Key> {
+        let (sender, woken) = mpsc::channel(WAKES);
+        *self.wakes.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        woken
+    }
+
     /// Has a pipeline looked at.
     pub async fn wake(&self, pipeline: Key) {
-        // Nobody receives only at the end, and then nobody has to look.
-        drop(self.wakes.send(pipeline).await);
+        let sender = self.wakes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(sender) = sender {
+            // Nobody receives: another replica leads, and looks.
+            drop(sender.send(pipeline).await);
+        }
     }
 
     /// Watches every kind until `stop`.
@@ -236,10 +252,10 @@ impl Shelf {
             news
         });
         match learnt {
-            Knowledge::Refused(why) if news => {
+            Knowledge::Refused(why) if news && !self.kind.is_optional() => {
                 tracing::error!(kind, why, "Watching is not permitted: install the chart's roles of this version");
             }
-            _ if news => tracing::info!(kind, "The cluster has no such kind"),
+            _ if news => tracing::info!(kind, "The cluster has no such kind, or it is not granted"),
             _ => {}
         }
     }

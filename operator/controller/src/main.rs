@@ -151,7 +151,6 @@ async fn run(options: Run) -> anyhow::Result<()> {
     let client = kube::Client::try_default().await.context("no cluster is configured")?;
     let defaults = Defaults::of_image(&options.image);
     let telemetry = Telemetry::new();
-    let (senders, feeds) = feeds();
     let context = Arc::new(Context {
         client: client.clone(),
         defaults,

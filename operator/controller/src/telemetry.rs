@@ -207,8 +207,7 @@ mod tests {
     #[test]
     fn every_metric_is_in_the_documentation_and_no_other_is() {
         let telemetry = Telemetry::new();
-        let (live, _woken) = crate::live::Live::new();
-        let live = Arc::new(live);
+        let live = Arc::new(crate::live::Live::new());
         let fleet = Arc::new(crate::fleet::Fleet::example());
         telemetry.collect(Box::new(crate::live::Staleness(live)));
         telemetry.collect(Box::new(crate::fleet::Accounts(fleet)));

@@ -28,7 +28,7 @@ pub(crate) fn context(client: Client) -> Arc<Context> {
         client: client.clone(),
         defaults: defaults(),
         failures: <_>::default(),
-        live: Arc::new(Live::new().0),
+        live: Arc::new(Live::new()),
         contests: <_>::default(),
         fleet: <_>::default(),
         feeds,

@@ -74,7 +74,7 @@ fn trimmed(kind: Kind, object: DynamicObject) -> Value {
     keep("labels", json!(metadata.labels));
     keep("annotations", if kind.is_owned() { json!(metadata.annotations) } else { Value::Null });
     keep("ownerReferences", json!(metadata.owner_references));
-    keep("generation", if kind == Kind::Deployment { json!(metadata.generation) } else { Value::Null });
+    keep("generation", if counts_pods(kind) { json!(metadata.generation) } else { Value::Null });
     keep("creationTimestamp", if kind == Kind::Pod { json!(metadata.creation_timestamp) } else { Value::Null });
     keep("deletionTimestamp", json!(metadata.deletion_timestamp));
     keep("uid", json!(metadata.uid));
@@ -86,13 +86,20 @@ fn trimmed(kind: Kind, object: DynamicObject) -> Value {
             quiet(status.get_mut("conditions"));
         }
     }
-    if kind == Kind::Deployment
-        && let Some(Value::Object(status)) = members.get_mut("status")
-    {
-        quiet(status.get_mut("conditions"));
+    if counts_pods(kind) {
+        if let Some(Value::Object(status)) = members.get_mut("status") {
+            quiet(status.get_mut("conditions"));
+        }
+    } else if kind != Kind::Pod {
+        // An autoscaler's changes with each measurement.
+        members.remove("status");
     }
     members.insert("metadata".to_owned(), Value::Object(kept));
     data
+}
+
+const fn counts_pods(kind: Kind) -> bool {
+    matches!(kind, Kind::Deployment | Kind::DaemonSet)
 }
 
 /// Times of conditions change without anything to see.

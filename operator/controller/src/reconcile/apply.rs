@@ -154,12 +154,11 @@ impl Applier {
     /// Finds the object, in what was seen or else with the API server. By name, not by uid: what is left of a pipeline
     /// that was deleted and created anew is taken over.
     async fn look<'a>(&self, pipeline: &Key, desired: &'a Object) -> Result<Look<'a>, ApplyError> {
-        let live = match self.live.get(desired.kind, pipeline, &desired.name) {
-            Some(seen) => Some(seen.json()),
-            None => {
-                let found = self.api(desired).get_opt(&desired.name).await;
-                found.map_err(|source| ApplyError::refused("get", desired, source))?.map(|found| value(&found))
-            }
+        let live = if let Some(seen) = self.live.get(desired.kind, pipeline, &desired.name) {
+            Some(seen.json())
+        } else {
+            let found = self.api(desired).get_opt(&desired.name).await;
+            found.map_err(|source| ApplyError::refused("get", desired, source))?.map(|found| value(&found))
         };
         let Some(there) = &live else { return Ok(Look { desired, live, state: State::Missing }) };
         if !is_controlled_by(there, &pipeline.name) {

@@ -21,7 +21,7 @@ pub(super) enum When {
 }
 
 fn when(kind: Kind) -> When {
-    if kind.as_str() == "HorizontalPodAutoscaler" { When::BeforeApplying } else { When::AfterApplying }
+    if kind == Kind::HorizontalPodAutoscaler { When::BeforeApplying } else { When::AfterApplying }
 }
 
 /// The pipeline's objects that are not among `objects`.

@@ -41,7 +41,7 @@ fn stored(object: &Object) -> Value {
 
 /// Everything of this spec in place, with `change` made to each object.
 fn in_place(pipeline: &Validated, change: impl Fn(&Object, &mut Value)) -> Live {
-    let (live, _) = Live::new();
+    let live = Live::new();
     for object in Object::all_of(&build(pipeline)) {
         let mut json = stored(&object);
         change(&object, &mut json);
@@ -94,8 +94,7 @@ async fn an_object_of_someone_else_is_left_alone_and_nothing_is_written() {
             let (client, seen) = api_server(move |method, path, _| {
                 (method == "GET" && path.ends_with(place)).then(|| (200, there.clone()))
             });
-            let error =
-                applier(&client, Live::new().0).apply(&key(), &build(&validated(SMALLEST)), Mode::Managed).await;
+            let error = applier(&client, Live::new()).apply(&key(), &build(&validated(SMALLEST)), Mode::Managed).await;
             let error = error.expect_err("taken");
             assert_eq!(error.reason().as_str(), "NameTaken", "{owners}");
             let message = format!("{what} exists and is not this pipeline's: rename the pipeline or remove it");
@@ -109,7 +108,7 @@ async fn an_object_of_someone_else_is_left_alone_and_nothing_is_written() {
 async fn an_object_of_the_pipeline_is_applied_again() {
     let there = present(&json!([owner("veneur.dev/v1alpha1", "VeneurPipeline", "default", true)]));
     let (client, seen) = api_server(move |method, _, _| (method == "GET").then(|| (200, there.clone())));
-    let applier = applier(&client, Live::new().0);
+    let applier = applier(&client, Live::new());
     applier.apply(&key(), &build(&validated(SMALLEST)), Mode::Managed).await.expect("its own");
     assert_eq!(seen.lock().expect("no poison").iter().filter(|(method, ..)| method == "PATCH").count(), 8);
 }

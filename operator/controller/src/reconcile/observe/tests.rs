@@ -106,7 +106,7 @@ async fn the_pods_are_asked_while_old_ones_serve() {
     let new = json!({"metadata": {"name": "new"}, "status": waiting("ErrImagePull", "no such host")});
     let pods = json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": [new]});
     let (client, _) = api_server(move |_, path, _| path.contains("/pods").then(|| (200, pods.clone())));
-    let live = crate::live::Live::new().0;
+    let live = crate::live::Live::new();
     let report = observe(&client, &live, &validated(FULL), Role::Global, &deployment(&all_new_ones_stuck(3))).await;
     assert_eq!(report.expect("observed").reason.as_str(), "ImagePullFailed");
 }

@@ -2,6 +2,8 @@
 
 use veneur_operator_api::{ReadyReason, ReconciledReason, RingReason, TierReason};
 
+use crate::fleet::FleetReport;
+
 use super::{Around, Finding, Findings, Tiers, Verdict};
 
 /// Ready means: the pipeline accepts metrics, and some sink takes them. So it needs the tiers, a ring and one sink. Pods
@@ -22,7 +24,7 @@ pub(super) fn ready(findings: &Findings, tiers: Option<&Tiers>, around: &Around)
         let count = count.map(|status| format!(" {}", status.summary)).unwrap_or_default();
         return Finding { message: format!("{what}{count}: {}", worst.message), ..worst.clone() };
     }
-    if findings.sinks.verdict == Verdict::False && around.fleet.as_ref().is_some_and(|fleet| fleet.no_sink_delivers()) {
+    if findings.sinks.verdict == Verdict::False && around.fleet.as_ref().is_some_and(FleetReport::no_sink_delivers) {
         return Finding { message: format!("no sink delivers: {}", findings.sinks.message), ..findings.sinks.clone() };
     }
     if findings.global.verdict == Verdict::Unknown || findings.proxy.verdict == Verdict::Unknown {
