@@ -10,7 +10,7 @@ mod loss;
 mod memory;
 mod programs;
 mod quota;
-mod readings;
+pub(crate) mod readings;
 mod receiver;
 mod sender;
 
@@ -21,13 +21,13 @@ use clap::{Args, Subcommand, ValueEnum};
 
 pub(crate) use cgroup::Cgroup;
 pub(crate) use forward::Tier;
-pub(crate) use programs::Programs;
+pub(crate) use programs::{Programs, compile};
 pub(crate) use receiver::{Kind, Place, Receiver, free_tcp_port};
 pub(crate) use sender::{Load, Partials, Sent};
 
 use crate::cluster::process::wrap;
 use crate::cluster::progress::Progress;
-use crate::verify;
+use crate::{scale::Scale, verify};
 
 /// Which bench.
 #[derive(Subcommand)]
@@ -40,6 +40,8 @@ pub(crate) enum Bench {
     Forward(forward::Forward),
     /// How long the webhook takes for a pod: 100 reviews a second straight to it, beside a real API server; needs root.
     Admission(admission::Admission),
+    /// The operator with 1,000 pipelines and 10,000 pods, on etcd and API server alone; needs root, ten minutes.
+    Scale(Scale),
 }
 
 /// What of the ingest bench.
@@ -84,6 +86,7 @@ pub(crate) fn run(which: &Bench, progress: &Progress) -> Result<()> {
         Bench::Ingest(what) => what.run(progress),
         Bench::Forward(what) => what.run(progress),
         Bench::Admission(what) => what.run(progress),
+        Bench::Scale(what) => what.run(progress),
     }
 }
 
@@ -134,7 +137,7 @@ fn times(what: &str, figure: f64, bar: f64) {
 }
 
 /// One figure beside its bar.
-fn verdict(what: &str, figure: f64, unit: &str, bar: f64) {
+pub(crate) fn verdict(what: &str, figure: f64, unit: &str, bar: f64) {
     let met = if figure <= bar { "met" } else { "MISSED" };
     println!("  {what}: {figure:.1} {unit} (bar: at most {bar} {unit}): {met}");
 }

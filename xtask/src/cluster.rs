@@ -63,7 +63,7 @@ pub(crate) fn start(name: &Name, progress: &Progress) -> Result<Cluster> {
         // As much as needs no root is done as the user, so that it lands in the user's cache.
         cluster.parts.build_missing(progress)?;
     }
-    require_root("up", name)?;
+    require_root(&format!("up --name {name}"))?;
     let _lock = cluster.lock()?;
     match cluster.health() {
         Health::Ready => {
@@ -83,21 +83,22 @@ pub(crate) fn start(name: &Name, progress: &Progress) -> Result<Cluster> {
     Ok(cluster)
 }
 
-/// Starts etcd and an API server alone: objects, and nobody who acts on them. Anew, if anything of that name runs.
-pub(crate) fn start_api(name: &Name, progress: &Progress) -> Result<Cluster> {
+/// Starts etcd and the API server alone, anew: what is stored there, nothing acts on. Requests that `audit_policy` names
+/// are written to [`Cluster::audit_log`]. `task` is the command that asks, for whoever lacks the rights.
+pub(crate) fn start_api(task: &str, name: &Name, audit_policy: Option<&str>, progress: &Progress) -> Result<Cluster> {
     let cluster = Cluster::named(name)?;
     cluster.parts.build_missing(progress)?;
-    require_root("up", name)?;
+    require_root(task)?;
     let _lock = cluster.lock()?;
     if !matches!(cluster.health_at_rest(), Some(Health::Absent)) {
         progress.step("remove the old one", |_| cluster.clear())?;
     }
-    progress.step("etcd, API server", |_| {
-        fs::create_dir_all(&cluster.state).with_context(|| format!("cannot create {}", cluster.state.display()))?;
+    fs::create_dir_all(&cluster.state).with_context(|| format!("cannot create {}", cluster.state.display()))?;
+    progress.step("etcd and API server", |_| {
         cgroup::create(&cluster.name)?;
         network::create(&cluster)?;
         certificates::issue(&cluster.state)?;
-        control_plane::start_api(&cluster)?;
+        control_plane::start_api(&cluster, audit_policy)?;
         control_plane::wait_for_api(&cluster)
     })?;
     Ok(cluster)
@@ -178,6 +179,31 @@ impl Cluster {
         self.enter(&command)
     }
 
+    /// Starts a daemon of this command's own in the cluster's network namespace; [`Cluster::stop`] ends it too.
+    pub(crate) fn start_daemon(&self, name: &str, command: &Command) -> Result<()> {
+        self.daemons().start(name, &self.enter(command))
+    }
+
+    /// Its pid, while it runs.
+    pub(crate) fn daemon(&self, name: &str) -> Option<i32> {
+        self.daemons().pid(name)
+    }
+
+    /// Kills it.
+    pub(crate) fn stop_daemon(&self, name: &str) -> Result<()> {
+        process::kill(&self.daemons().pid(name).into_iter().collect::<Vec<_>>())
+    }
+
+    /// The end of its log, for a message.
+    pub(crate) fn tail(&self, name: &str) -> String {
+        self.daemons().tail(name)
+    }
+
+    /// Where the API server writes what its audit policy names.
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.state.join("log/audit.log")
+    }
+
     /// Packs an image and loads it into the node; returns its reference.
     pub(crate) fn load(&self, image: &Image) -> Result<String> {
         let archive = self.state.join("image.tar");
@@ -206,7 +232,7 @@ impl Cluster {
         })?;
         progress.step("containerd, etcd, API server", |_| {
             node::start_containerd(self)?;
-            control_plane::start_api(self)?;
+            control_plane::start_api(self, None)?;
             node::import_pause_image(self)?;
             control_plane::wait_for_api(self)
         })?;
@@ -282,7 +308,8 @@ impl Cluster {
         Daemons::new(&self.state, cgroup::of_daemons(&self.name))
     }
 
-    fn netns(&self) -> PathBuf {
+    /// The network namespace, as a file.
+    pub(crate) fn netns(&self) -> PathBuf {
         Path::new("/run/netns").join(self.name.global())
     }
 
@@ -297,11 +324,11 @@ impl Cluster {
 }
 
 /// `env` hands PATH and HOME past sudo's own: Go and the cache of parts are found through them.
-fn require_root(task: &str, name: &Name) -> Result<()> {
+fn require_root(task: &str) -> Result<()> {
     let this = std::env::current_exe().unwrap_or_else(|_| "cargo xtask".into());
     ensure!(
         rustix::process::geteuid().is_root(),
-        "network namespaces, mounts and cgroups need root: run `sudo env \"PATH=$PATH\" \"HOME=$HOME\" {} {task} --name {name}`",
+        "network namespaces, mounts and cgroups need root: run `sudo env \"PATH=$PATH\" \"HOME=$HOME\" {} {task}`",
         this.display()
     );
     Ok(())

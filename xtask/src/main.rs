@@ -8,6 +8,7 @@ mod endurance;
 mod fuzz;
 mod r#gen;
 mod images;
+mod scale;
 mod tidy;
 mod tools;
 mod verify;
@@ -76,7 +77,7 @@ struct Up {
 
 #[derive(Args)]
 struct Test {
-    /// Also what takes long: floods of contexts and datagrams, and the cluster tests three times over.
+    /// Also what takes long: floods of contexts and datagrams, the operator at scale, and the cluster tests three times over.
     #[arg(long, conflicts_with = "only")]
     all: bool,
     /// Only a part of it.
@@ -95,6 +96,8 @@ enum Part {
     Mixed,
     /// What must not bring an instance down: floods of contexts and datagrams; needs root.
     Endurance,
+    /// The operator with 1,000 pipelines and 10,000 pods; needs root.
+    Scale,
     /// The cluster tests.
     Cluster,
 }
@@ -144,6 +147,7 @@ fn run(task: Task) -> anyhow::Result<()> {
                 Some(Part::Checks) => verify::Extent::Checks,
                 Some(Part::Mixed) => verify::Extent::Mixed,
                 Some(Part::Endurance) => verify::Extent::Endurance,
+                Some(Part::Scale) => verify::Extent::Scale,
                 Some(Part::Cluster) => verify::Extent::Cluster,
                 None if all => verify::Extent::All,
                 None => verify::Extent::Normal,

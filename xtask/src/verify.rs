@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::cluster::progress::Progress;
 use crate::cluster::{self, Cluster, Name, Parts, workspace};
 use crate::images::{self, Images};
-use crate::{chart, demo::install, endurance, fuzz, tidy, tools};
+use crate::{chart, demo::install, endurance, fuzz, scale::Scale, tidy, tools};
 
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,11 +22,13 @@ pub(crate) enum Extent {
     Mixed,
     /// The runs of `endurance` alone.
     Endurance,
+    /// The operator at scale alone.
+    Scale,
     /// The cluster tests alone.
     Cluster,
     /// What every change has to pass.
     Normal,
-    /// Also what takes long: the runs of `endurance`, and the cluster tests three times over.
+    /// Also what takes long: the runs of `endurance`, the operator at scale, and the cluster tests three times over.
     All,
 }
 
@@ -43,6 +45,9 @@ pub(crate) fn run(extent: Extent, keep: bool, progress: &Progress) -> Result<()>
     }
     if matches!(extent, Extent::Endurance | Extent::All) {
         endurance::run(progress)?;
+    }
+    if matches!(extent, Extent::Scale | Extent::All) {
+        Scale::default().run(progress)?;
     }
     if matches!(extent, Extent::Cluster | Extent::Normal | Extent::All) {
         let rounds = if extent == Extent::All { ROUNDS } else { 1 };

@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     context::Context,
-    feeds::{InjectionSnapshot, Key},
+    feeds::{self, Key, differing},
+    pods::Snapshot,
     reconcile::{self, Watched},
 };
 
@@ -41,17 +42,22 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     let pipelines = pipelines(context.client.clone()).reflect(writer).applied_objects();
     // A status is written by nobody else, and writing it is no reason to look again.
     let changed = pipelines.predicate_filter(predicates::generation, PredicateConfig::default());
-    let injection = WatchStream::from_changes(context.feeds.injection.clone());
-    let injection = injection.scan(None, |before, now| {
-        let changed = differing(before.as_ref(), now.as_ref());
+    let injection = WatchStream::from_changes(context.feeds.pods.clone()).scan(Arc::<Snapshot>::default(), |before, now| {
+        let changed = if before.listed { differing(before, &now) } else { Vec::new() };
         *before = now;
         futures::future::ready(Some(futures::stream::iter(changed)))
     });
-    let webhook = WatchStream::from_changes(context.feeds.webhook.clone()).map(|_| ());
+    // When a certificate ends is no news to a pipeline; whether the webhook is reached is.
+    let webhook = WatchStream::from_changes(context.feeds.webhook.clone()).scan(None, |before, now| {
+        let now = feeds::webhook(&now);
+        let news = *before != now;
+        *before = now;
+        futures::future::ready(Some(futures::stream::iter(news.then_some(()))))
+    });
     Controller::for_stream(changed, store)
         .reconcile_on(ReceiverStream::new(woken).map(|key| reference(&key)))
         .reconcile_on(injection.flatten().map(|key| reference(&key)))
-        .reconcile_all_on(webhook)
+        .reconcile_all_on(webhook.flatten())
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile::reconcile, |watched, error, context| reconcile::retry(&watched, error, &context), context)
@@ -74,14 +80,6 @@ pub fn pipelines(client: Client) -> impl Stream<Item = watcher::Result<watcher::
 
 fn reference(key: &Key) -> ObjectRef<Watched> {
     ObjectRef::new(&key.name).within(&key.namespace)
-}
-
-/// The pipelines of whose pods two snapshots tell something else.
-fn differing(before: Option<&InjectionSnapshot>, now: Option<&InjectionSnapshot>) -> Vec<Key> {
-    let Some(now) = now else { return Vec::new() };
-    let changed = now.iter().filter(|(key, report)| before.and_then(|before| before.get(key)) != Some(report));
-    let gone = before.into_iter().flat_map(|before| before.keys()).filter(|key| !now.contains_key(key));
-    changed.map(|(key, _)| key).chain(gone).cloned().collect()
 }
 
 /// Whether nobody else reports it. A reconciliation's own failure is reported where its wait is chosen; that a pipeline

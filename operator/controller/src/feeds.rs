@@ -3,10 +3,18 @@
 //! Each is a `watch`, so that only the newest counts and nobody waits. A change of either wakes the pipelines it is
 //! about. Until a task has spoken, the conditions say that nothing was observed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use veneur_operator_api::{InjectionReason, InjectionStatus, WebhookReason};
+
+use crate::{
+    pods::{Counts, Snapshot},
+    probe::{self, Probe},
+};
+
+/// Reasons for which a pod rightly gets no sidecar: somebody meant it so.
+const MEANT: [&str; 3] = ["NamespaceDisabled", "OptedOut", "UnsupportedOS"];
 
 /// Namespace and name of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +29,11 @@ impl Key {
     /// Of these two.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// From `NAMESPACE/NAME`.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.split_once('/').map(|(namespace, name)| Self::new(namespace, name))
     }
 }
 
@@ -41,9 +54,6 @@ pub struct InjectionReport {
     pub message: String,
 }
 
-/// The pods of every pipeline. A pipeline that is not in it has none.
-pub type InjectionSnapshot = Arc<HashMap<Key, InjectionReport>>;
-
 /// How the last probe of the webhook went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookReport {
@@ -53,40 +63,140 @@ pub struct WebhookReport {
     pub message: String,
 }
 
-/// Receivers of both. `None`: the task has not spoken yet.
+/// What other tasks have told last.
 #[derive(Debug, Clone)]
 pub struct Feeds {
-    /// Written by who looks at all pods.
-    pub injection: watch::Receiver<Option<InjectionSnapshot>>,
-    /// Written by who probes the webhook.
-    pub webhook: watch::Receiver<Option<WebhookReport>>,
-}
-
-/// The other ends of [`Feeds`].
-#[derive(Debug)]
-pub struct FeedSenders {
-    /// For who looks at all pods. Use `send_if_modified`: each change wakes pipelines.
-    pub injection: watch::Sender<Option<InjectionSnapshot>>,
-    /// For who probes the webhook.
-    pub webhook: watch::Sender<Option<WebhookReport>>,
-}
-
-/// Both ends, nothing said yet.
-pub fn feeds() -> (FeedSenders, Feeds) {
-    let (injection_sender, injection) = watch::channel(None);
-    let (webhook_sender, webhook) = watch::channel(None);
-    (FeedSenders { injection: injection_sender, webhook: webhook_sender }, Feeds { injection, webhook })
+    /// The pods that ask.
+    pub pods: watch::Receiver<Arc<Snapshot>>,
+    /// Whether the webhook is reached.
+    pub webhook: watch::Receiver<Probe>,
 }
 
 impl Feeds {
-    /// What is known of one pipeline's pods.
+    /// What is known of one pipeline's pods; nothing until all pods were seen once.
     pub fn injection_of(&self, pipeline: &Key) -> Option<InjectionReport> {
-        let told = self.injection.borrow();
-        let all = told.as_ref()?;
-        Some(all.get(pipeline).cloned().unwrap_or_else(|| InjectionReport {
-            status: InjectionStatus { summary: "0/0".to_owned(), ..InjectionStatus::default() },
-            reason: InjectionReason::NonePending,
-            message: "no pod asks for a sidecar of this pipeline".to_owned(),
-        }))
+        let snapshot = self.pods.borrow();
+        snapshot.listed.then(|| injection(snapshot.pipelines.get(&pipeline.to_string()).unwrap_or(&Counts::default())))
+    }
+
+    /// How the webhook is doing; nothing until it was probed.
+    pub fn webhook(&self) -> Option<WebhookReport> {
+        webhook(&self.webhook.borrow())
+    }
+}
+
+/// The pipelines of whose pods two snapshots tell something else.
+pub(crate) fn differing(before: &Snapshot, now: &Snapshot) -> Vec<Key> {
+    let one = now.pipelines.iter().filter(|(name, counts)| before.pipelines.get(*name) != Some(*counts));
+    let gone = before.pipelines.keys().filter(|name| !now.pipelines.contains_key(*name));
+    one.map(|(name, _)| name).chain(gone).filter_map(|name| Key::parse(name)).collect()
+}
+
+fn injection(counts: &Counts) -> InjectionReport {
+    let Counts { wanted, injected, outdated, missed, skipped, outdated_workloads, missed_workloads } = counts;
+    let number = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+    let status = InjectionStatus {
+        summary: format!("{injected}/{wanted}"),
+        wanted: number(*wanted),
+        injected: number(*injected),
+        outdated: number(*outdated),
+        missed: number(*missed),
+        skipped: skipped.iter().map(|(reason, count)| (reason.clone(), number(*count))).collect(),
+        missed_workloads: missed_workloads.clone(),
+        outdated_workloads: outdated_workloads.clone(),
+    };
+    let wrongly: Vec<String> = skipped
+        .iter()
+        .filter(|(reason, _)| !MEANT.contains(&reason.as_str()))
+        .map(|(reason, count)| format!("{reason}: {count}"))
+        .collect();
+    let (reason, message) = if *missed > 0 {
+        let message = format!(
+            "{missed} pods asked while the webhook was away and have no sidecar: {}; next: {}",
+            missed_workloads.join(", "),
+            restart(missed_workloads.first()),
+        );
+        (InjectionReason::PodsMissed, message)
+    } else if !wrongly.is_empty() {
+        let message =
+            format!("pods that ask got no sidecar ({}); next: kubectl get events -A --field-selector reason=VeneurInjectionSkipped", wrongly.join(", "));
+        (InjectionReason::PodsSkipped, message)
+    } else if *wanted == 0 {
+        (InjectionReason::NonePending, "no pod asks for a sidecar of this pipeline".to_owned())
+    } else {
+        (InjectionReason::AllInjected, format!("all {injected} pods that ask have a sidecar"))
+    };
+    InjectionReport { status, reason, message }
+}
+
+/// `shop/Deployment/web` is restarted by `kubectl -n shop rollout restart deployment/web`.
+fn restart(workload: Option<&String>) -> String {
+    let mut parts = workload.map(|workload| workload.splitn(3, '/')).into_iter().flatten();
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(namespace), Some(kind @ ("Deployment" | "StatefulSet" | "DaemonSet")), Some(name)) => {
+            format!("kubectl -n {namespace} rollout restart {}/{name}", kind.to_lowercase())
+        }
+        _ => "create them anew".to_owned(),
+    }
+}
+
+pub(crate) fn webhook(probe: &Probe) -> Option<WebhookReport> {
+    let (reason, message) = match probe {
+        Probe::Unknown => return None,
+        Probe::Reachable { .. } => (WebhookReason::ProbeSucceeded, "the webhook answers".to_owned()),
+        Probe::Unreachable { reason, message } => {
+            let reason = match reason {
+                probe::Reason::ProbeTimeout => WebhookReason::ProbeTimeout,
+                probe::Reason::CertificateExpired => WebhookReason::CertificateExpired,
+                probe::Reason::CertificateUntrusted => WebhookReason::CertificateUntrusted,
+                probe::Reason::NoEndpoints => WebhookReason::NoEndpoints,
+                probe::Reason::ConfigMissing => WebhookReason::ConfigMissing,
+            };
+            (reason, message.clone())
+        }
+    };
+    Some(WebhookReport { reason, message })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn counts(injected: u32, missed: u32, skipped: &[(&str, u32)]) -> Counts {
+        Counts {
+            wanted: injected + missed,
+            injected,
+            missed,
+            skipped: skipped.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+            missed_workloads: (missed > 0).then(|| "shop/Deployment/web".to_owned()).into_iter().collect(),
+            ..Counts::default()
+        }
+    }
+
+    #[test]
+    fn what_is_worst_about_pods_is_said_with_the_next_step() {
+        for (counts, reason) in [
+            (counts(0, 0, &[]), InjectionReason::NonePending),
+            (counts(3, 0, &[("OptedOut", 2)]), InjectionReason::AllInjected),
+            (counts(3, 0, &[("PortInUse", 2)]), InjectionReason::PodsSkipped),
+            (counts(3, 2, &[("PortInUse", 2)]), InjectionReason::PodsMissed),
+        ] {
+            assert_eq!(injection(&counts).reason, reason);
+        }
+        let report = injection(&counts(118, 2, &[]));
+        assert_eq!(report.status.summary, "118/120");
+        assert!(report.message.ends_with("next: kubectl -n shop rollout restart deployment/web"), "{}", report.message);
+    }
+
+    #[test]
+    fn only_pipelines_whose_counts_differ_are_woken() {
+        let snapshot = |all: &[(&str, u32)]| Snapshot {
+            pipelines: all.iter().map(|(name, injected)| ((*name).to_owned(), counts(*injected, 0, &[]))).collect::<BTreeMap<_, _>>(),
+            ..Snapshot::default()
+        };
+        let woken = differing(&snapshot(&[("n/same", 1), ("n/more", 1), ("n/gone", 1)]), &snapshot(&[("n/same", 1), ("n/more", 2), ("n/new", 1)]));
+        assert_eq!(woken, [Key::new("n", "more"), Key::new("n", "new"), Key::new("n", "gone")]);
     }
 }

@@ -17,12 +17,13 @@ pub enum Kind {
     PodDisruptionBudget,
     NetworkPolicy,
     PodMonitor,
+    Certificate,
     Pod,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ConfigMap,
         Self::ServiceAccount,
         Self::Role,
@@ -34,6 +35,7 @@ impl Kind {
         Self::PodDisruptionBudget,
         Self::NetworkPolicy,
         Self::PodMonitor,
+        Self::Certificate,
         Self::Pod,
     ];
 
@@ -53,6 +55,7 @@ impl Kind {
             Self::PodDisruptionBudget => ["policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"],
             Self::NetworkPolicy => ["networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"],
             Self::PodMonitor => ["monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"],
+            Self::Certificate => ["cert-manager.io", "v1", "Certificate", "certificates"],
             Self::Pod => ["", "v1", "Pod", "pods"],
         }
     }
@@ -79,7 +82,7 @@ impl Kind {
 
     /// Whether a cluster may lack it: kinds of others, for which the chart grants nothing where they are not installed.
     pub const fn is_optional(self) -> bool {
-        matches!(self, Self::PodMonitor)
+        matches!(self, Self::PodMonitor | Self::Certificate)
     }
 
     /// The kind of this word.

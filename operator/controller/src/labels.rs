@@ -98,7 +98,7 @@ pub fn labels(pipeline: &str, role: Option<Role>) -> BTreeMap<String, String> {
 /// The tier that an object's label names.
 pub fn role_of(metadata: &ObjectMeta) -> Option<Role> {
     let word = metadata.labels.as_ref()?.get(ROLE)?;
-    [Role::Proxy, Role::Global].into_iter().find(|role| role.as_str() == word)
+    [Role::Proxy, Role::Global, Role::Node].into_iter().find(|role| role.as_str() == word)
 }
 
 /// Labels that select a tier's pods: never changed, as a Deployment's selector cannot be.

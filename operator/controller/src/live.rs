@@ -120,6 +120,11 @@ impl Live {
         self.shelf(kind).knowledge.borrow().clone()
     }
 
+    /// Whether there is nothing of the kind to see: the cluster has it not, or it is not granted.
+    pub fn is_absent(&self, kind: Kind) -> bool {
+        matches!(*self.shelf(kind).knowledge.borrow(), Knowledge::NotInstalled | Knowledge::Refused(_))
+    }
+
     /// The kinds that may not be watched though every cluster has them, with what the API server says.
     pub fn refused(&self) -> Vec<(Kind, String)> {
         let refused = |shelf: &Shelf| match &*shelf.knowledge.borrow() {

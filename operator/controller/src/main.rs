@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use http::{HeaderValue, header};
 use k8s_openapi::jiff::SignedDuration;
 use tokio::{net::TcpListener, signal::unix, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,7 @@ use veneur_operator::{
     election::Candidate,
     events::Events,
     evict,
-    feeds::feeds,
+    feeds::Feeds,
     fleet::{self, Fleet},
     health::Readiness,
     keyring::Lifetimes,
@@ -148,9 +149,15 @@ async fn main() -> anyhow::Result<()> {
 
 async fn run(options: Run) -> anyhow::Result<()> {
     log(&options)?;
-    let client = kube::Client::try_default().await.context("no cluster is configured")?;
+    let client = client().await.context("no cluster is configured")?;
     let defaults = Defaults::of_image(&options.image);
     let telemetry = Telemetry::new();
+    let (namespaces, namespace_watch) = namespaces();
+    let (pipelines, pipeline_watch) = pipelines();
+    let excluded = options.excluded_namespaces.iter().chain([&options.namespace]).cloned().collect();
+    let (pods, pod_watch) = pods(pipelines.clone(), namespaces.clone(), defaults.clone(), excluded);
+    let reachable = watch::Sender::default();
+    let feeds = Feeds { pods: pods.changes(), webhook: reachable.subscribe() };
     let context = Arc::new(Context {
         client: client.clone(),
         defaults,
@@ -168,7 +175,6 @@ async fn run(options: Run) -> anyhow::Result<()> {
     let configuration = Configuration::new(client.clone(), &options.webhook_configuration);
     let (safe, leaf) = webhook_certificate(&client, &options).await?;
     let certificates = tier_certificates(&client, &options).await?;
-    let (pipelines, pipeline_watch) = pipelines();
     let (readiness, ending, end) =
         (Readiness::new(pipelines.clone(), telemetry), CancellationToken::new(), CancellationToken::new());
     let health_listener = listen(options.health_address).await?;
@@ -180,10 +186,7 @@ async fn run(options: Run) -> anyhow::Result<()> {
         let answer = probes.answer(&request);
         async move { answer }
     }));
-    let (namespaces, namespace_watch) = namespaces();
     let (notices, notice_writer) = notices();
-    let excluded = options.excluded_namespaces.iter().chain([&options.namespace]).cloned().collect();
-    let (pods, pod_watch) = pods(pipelines.clone(), namespaces.clone(), context.defaults.clone(), excluded);
     tasks.spawn(pod_watch.run(client.clone(), end.clone()));
     let webhook = Webhook::new(pipelines.clone(), namespaces, context.defaults.clone(), notices);
     tasks.spawn(serve(webhook_listener, Some(leaf.acceptor()), end.clone(), move |request| {
@@ -194,7 +197,6 @@ async fn run(options: Run) -> anyhow::Result<()> {
         tasks.spawn(safe.clone().follow(end.clone()));
     }
     tasks.spawn(leaf.keep(end.clone()));
-    let reachable = watch::Sender::default();
     tasks.spawn(probe::run(configuration.seen(), configuration.name().to_owned(), reachable, end.clone()));
     tasks.spawn(configuration.clone().follow(end.clone()));
     tasks.spawn(pipeline_watch.run(client.clone(), end.clone()));
@@ -245,6 +247,14 @@ fn log(options: &Run) -> anyhow::Result<()> {
         builder.init();
     }
     Ok(())
+}
+
+/// By its user agent the API server's logs tell the operator's requests from others'.
+async fn client() -> anyhow::Result<kube::Client> {
+    let mut config = kube::Config::infer().await?;
+    let agent = HeaderValue::from_static(concat!("veneur-operator/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((header::USER_AGENT, agent));
+    Ok(kube::Client::try_from(config)?)
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -88,7 +88,7 @@ async fn once(watched: &Watched, context: &Context) -> Result<(&'static str, Act
     let around = Around {
         fleet: context.fleet.report_of(&key),
         injection: context.feeds.injection_of(&key),
-        webhook: context.feeds.webhook.borrow().clone(),
+        webhook: context.feeds.webhook(),
     };
     let before = pipeline.status.as_ref();
     let mut after = status::status(before, pipeline.metadata.generation, &outcome, &around, &now);

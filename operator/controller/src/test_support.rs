@@ -11,19 +11,20 @@ use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use veneur_operator_api::VeneurPipeline;
 
 use crate::{
     context::{Context, Defaults},
     events::Events,
-    feeds::feeds,
+    feeds::Feeds,
     live::Live,
     reconcile::validate::{Validated, validate},
 };
 
 /// What a reconciliation shares, with nothing seen yet.
 pub(crate) fn context(client: Client) -> Arc<Context> {
-    let (_, feeds) = feeds();
+    let feeds = Feeds { pods: watch::Sender::default().subscribe(), webhook: watch::Sender::default().subscribe() };
     Arc::new(Context {
         client: client.clone(),
         defaults: defaults(),

@@ -54,7 +54,7 @@ impl Admission {
             found.with_context(|| format!("cargo built no executable {name}"))
         };
         let name = Name::of_workspace("bench");
-        let cluster = cluster::start_api(&name, progress)?;
+        let cluster = cluster::start_api("bench admission", &name, None, progress)?;
         let outcome = self.measure(&cluster, find("veneur-operator")?, find("veneur-load")?, progress);
         let removed = cluster.stop(progress);
         outcome.and(removed)

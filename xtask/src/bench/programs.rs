@@ -44,8 +44,8 @@ impl Programs {
     }
 }
 
-/// Builds packages in release; their executables.
-pub(super) fn compile(packages: &[&str]) -> Result<Vec<PathBuf>> {
+/// Builds these in release; returns their executables.
+pub(crate) fn compile(packages: &[&str]) -> Result<Vec<PathBuf>> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--release", "--locked", "--message-format=json-render-diagnostics"]);
     cargo.args(packages.iter().flat_map(|package| ["--package", package]));

@@ -11,8 +11,8 @@ use super::network::{API_SERVICE, NODE, SERVICES};
 
 const API_LIMIT: Duration = Duration::from_secs(90);
 
-/// Starts etcd and the API server, which waits for etcd by itself.
-pub(crate) fn start_api(cluster: &Cluster) -> Result<()> {
+/// Starts etcd and the API server, which waits for etcd by itself. With an audit policy, what it names is written down.
+pub(crate) fn start_api(cluster: &Cluster, audit_policy: Option<&str>) -> Result<()> {
     start(
         cluster,
         "etcd",
@@ -28,30 +28,33 @@ pub(crate) fn start_api(cluster: &Cluster) -> Result<()> {
         ],
     )?;
     let pki = |file: &str| cluster.state.join("pki").join(file).into();
-    start(
-        cluster,
-        "kube-apiserver",
-        &[
-            ("etcd-servers", "http://127.0.0.1:2379".into()),
-            ("advertise-address", NODE.into()),
-            ("secure-port", "6443".into()),
-            ("service-cluster-ip-range", SERVICES.into()),
-            ("tls-cert-file", pki("apiserver.crt")),
-            ("tls-private-key-file", pki("apiserver.key")),
-            ("client-ca-file", pki("ca.crt")),
-            ("kubelet-certificate-authority", pki("ca.crt")),
-            ("kubelet-client-certificate", pki("apiserver-to-kubelet.crt")),
-            ("kubelet-client-key", pki("apiserver-to-kubelet.key")),
-            ("kubelet-preferred-address-types", "InternalIP".into()),
-            ("service-account-issuer", "https://kubernetes.default.svc.cluster.local".into()),
-            ("service-account-key-file", pki("service-accounts.pub")),
-            ("service-account-signing-key-file", pki("service-accounts.key")),
-            ("authorization-mode", "Node,RBAC".into()),
-            ("enable-admission-plugins", "NodeRestriction".into()),
-            ("allow-privileged", "true".into()),
-            ("profiling", "false".into()),
-        ],
-    )
+    let mut flags: Vec<(&str, OsString)> = vec![
+        ("etcd-servers", "http://127.0.0.1:2379".into()),
+        ("advertise-address", NODE.into()),
+        ("secure-port", "6443".into()),
+        ("service-cluster-ip-range", SERVICES.into()),
+        ("tls-cert-file", pki("apiserver.crt")),
+        ("tls-private-key-file", pki("apiserver.key")),
+        ("client-ca-file", pki("ca.crt")),
+        ("kubelet-certificate-authority", pki("ca.crt")),
+        ("kubelet-client-certificate", pki("apiserver-to-kubelet.crt")),
+        ("kubelet-client-key", pki("apiserver-to-kubelet.key")),
+        ("kubelet-preferred-address-types", "InternalIP".into()),
+        ("service-account-issuer", "https://kubernetes.default.svc.cluster.local".into()),
+        ("service-account-key-file", pki("service-accounts.pub")),
+        ("service-account-signing-key-file", pki("service-accounts.key")),
+        ("authorization-mode", "Node,RBAC".into()),
+        ("enable-admission-plugins", "NodeRestriction".into()),
+        ("allow-privileged", "true".into()),
+        ("profiling", "false".into()),
+    ];
+    if let Some(policy) = audit_policy {
+        let path = cluster.state.join("audit-policy.yaml");
+        std::fs::write(&path, policy)?;
+        flags.push(("audit-policy-file", path.into()));
+        flags.push(("audit-log-path", cluster.audit_log().into()));
+    }
+    start(cluster, "kube-apiserver", &flags)
 }
 
 /// Waits until the API server says it is ready.

@@ -119,7 +119,8 @@ impl Daemons {
         records.filter_map(|record| record.ok()?.file_name().into_string().ok()).collect()
     }
 
-    fn tail(&self, name: &str) -> String {
+    /// The end of a daemon's log, for a message.
+    pub(crate) fn tail(&self, name: &str) -> String {
         let path = self.log(name);
         let log = fs::read(&path).unwrap_or_default();
         let text = String::from_utf8_lossy(&log);

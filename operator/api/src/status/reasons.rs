@@ -131,10 +131,6 @@ reasons! {
         PodsMissed,
         /// Some got none, for a reason in their annotation.
         PodsSkipped,
-        /// A node cannot get the sidecar's image.
-        SidecarImagePullFailed,
-        /// A sidecar ended.
-        SidecarCrashing,
     }
 }
 

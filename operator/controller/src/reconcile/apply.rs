@@ -110,7 +110,9 @@ enum State {
 impl Applier {
     /// Applies every object of the pipeline, or none where the name of one is taken.
     pub async fn apply(&self, pipeline: &Key, resources: &Resources, mode: Mode) -> Result<Applied, ApplyError> {
-        let objects = Object::all_of(resources);
+        let mut objects = Object::all_of(resources);
+        // A kind that this cluster has not is nothing to apply.
+        objects.retain(|object| !(object.kind.is_optional() && self.live.is_absent(object.kind)));
         let looks = try_join_all(objects.iter().map(|object| self.look(pipeline, object))).await?;
         let mut applied = Applied::default();
         if mode == Mode::Paused {
@@ -195,6 +197,12 @@ impl Applier {
         }
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let answer = self.api(desired).patch(&desired.name, &params, &Patch::Apply(&desired.json)).await;
+        if let Err(kube::Error::Api(status)) = &answer
+            && status.code == 404
+            && desired.kind.is_optional()
+        {
+            return Ok(None);
+        }
         let mut now = value(&answer.map_err(|source| ApplyError::refused("apply", desired, source))?);
         if desired.kind == Kind::Deployment
             && live.is_none()

@@ -51,9 +51,8 @@ pub async fn observe(
     live: &Live,
     pipeline: &Validated,
     role: Role,
-    deployment: Option<&Deployment>,
+    deployment: &Deployment,
 ) -> Result<TierReport, kube::Error> {
-    let Some(deployment) = deployment else { return Ok(disabled()) };
     let pods = if complete(deployment) {
         Vec::new()
     } else if live.knowledge(Kind::Pod) == Knowledge::Listed {
@@ -65,12 +64,6 @@ pub async fn observe(
         pods.list(&ListParams::default().labels(&labels::selector_text(&pipeline.name, role))).await?.items
     };
     Ok(report(pipeline, role, deployment, &pods))
-}
-
-/// A tier that the spec wants none of.
-fn disabled() -> TierReport {
-    let status = TierStatus { summary: "-".to_owned(), ..TierStatus::default() };
-    TierReport { status, available: true, reason: "Disabled".to_owned(), message: "the spec wants none".to_owned() }
 }
 
 /// What the counts and the pods say together. Pure.

@@ -1,6 +1,9 @@
 //! A desired object, whatever its kind.
 
-use kube::Resource;
+use kube::{
+    Resource,
+    api::{DynamicObject, ObjectMeta},
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -48,27 +51,52 @@ impl Object {
     /// pod waits for them; globals before proxies, so that a new proxy finds its members.
     pub fn all_of(resources: &Resources) -> Vec<Self> {
         // Without `..`, so that a new kind cannot be forgotten here.
-        let Resources { config_map, service_account, role, role_binding, proxy_service, global_service, global, proxy } =
-            resources;
-        vec![
-            Self::of(config_map),
-            Self::of(service_account),
-            Self::of(role),
-            Self::of(role_binding),
-            Self::of(proxy_service),
-            Self::of(global_service),
-            Self::of(global),
-            Self::of(proxy),
-        ]
+        let Resources {
+            config_map,
+            service_accounts,
+            role,
+            role_binding,
+            services,
+            certificate,
+            network_policies,
+            budgets,
+            global,
+            proxy,
+            node,
+            autoscalers,
+            pod_monitor,
+        } = resources;
+        let mut objects = vec![Self::of(config_map)];
+        objects.extend(service_accounts.iter().map(Self::of));
+        objects.extend(role.iter().map(Self::of));
+        objects.extend(role_binding.iter().map(Self::of));
+        objects.extend(services.iter().map(Self::of));
+        objects.extend(certificate.iter().filter_map(Self::of_others));
+        objects.extend(network_policies.iter().map(Self::of));
+        objects.extend(budgets.iter().map(Self::of));
+        objects.extend(global.iter().map(Self::of));
+        objects.extend(proxy.iter().map(Self::of));
+        objects.extend(node.iter().map(Self::of));
+        objects.extend(autoscalers.iter().map(Self::of));
+        objects.extend(pod_monitor.iter().filter_map(Self::of_others));
+        objects
     }
 
     /// One object.
     pub fn of<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> Self {
         let kind = Kind::of(&K::kind(&())).expect("`build` makes only kinds that are watched");
-        let mut json = serde_json::to_value(object).expect("Kubernetes' types are plain JSON");
+        Self::marked(kind, object.meta(), serde_json::to_value(object).expect("Kubernetes' types are plain JSON"))
+    }
+
+    /// One object of a kind that is not Kubernetes' own.
+    fn of_others(object: &DynamicObject) -> Option<Self> {
+        let kind = Kind::of(&object.types.as_ref()?.kind)?;
+        Some(Self::marked(kind, &object.metadata, serde_json::to_value(object).expect("it is JSON already")))
+    }
+
+    fn marked(kind: Kind, meta: &ObjectMeta, mut json: Value) -> Self {
         let hash = revision::of(&json.to_string());
         let revision = json.pointer("/spec/template").map(|template| revision::of(&template.to_string()));
-        let meta = object.meta();
         let (namespace, name) = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
         let annotations = &mut json["metadata"]["annotations"];
         if annotations.is_null() {

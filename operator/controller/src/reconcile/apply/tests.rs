@@ -110,7 +110,7 @@ async fn an_object_of_the_pipeline_is_applied_again() {
     let (client, seen) = api_server(move |method, _, _| (method == "GET").then(|| (200, there.clone())));
     let applier = applier(&client, Live::new());
     applier.apply(&key(), &build(&validated(SMALLEST)), Mode::Managed).await.expect("its own");
-    assert_eq!(seen.lock().expect("no poison").iter().filter(|(method, ..)| method == "PATCH").count(), 8);
+    assert_eq!(seen.lock().expect("no poison").iter().filter(|(method, ..)| method == "PATCH").count(), 13);
 }
 
 #[tokio::test]
@@ -229,8 +229,8 @@ async fn handed_over(managers: &Value, live: bool) -> Vec<(String, Value)> {
     let pipeline = validated(SMALLEST);
     let mut resources = build(&pipeline);
     let there = in_place(&pipeline, |_, _| ());
-    resources.global.spec.as_mut().expect("a spec").replicas = None;
-    let mut present = stored(&Object::of(&resources.global));
+    resources.global.as_mut().expect("globals").spec.as_mut().expect("a spec").replicas = None;
+    let mut present = stored(&Object::of(resources.global.as_ref().expect("globals")));
     present["metadata"]["managedFields"] = managers.clone();
     present["spec"]["replicas"] = json!(8);
     let (client, seen) = api_server(move |method, path, _| {
@@ -257,7 +257,7 @@ async fn an_autoscaler_takes_over_the_number_that_is_there() {
 
 #[test]
 fn the_revision_is_that_of_the_pods() {
-    let object = |spec: &str| Object::of(&build(&validated(spec)).proxy);
+    let object = |spec: &str| Object::of(&build(&validated(spec)).proxy.expect("proxies"));
     let (one, more) = (object(SMALLEST), object(&format!("{{proxy: {{replicas: 7}}, {}}}", &SMALLEST)));
     assert_ne!(one.hash, more.hash);
     assert_eq!(one.revision, more.revision);
