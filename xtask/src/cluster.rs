@@ -112,7 +112,7 @@ impl Cluster {
 
     /// The cluster of this name, which somebody has started.
     pub(crate) fn running(name: &Name) -> Result<Self> {
-        require_root("kubectl", name)?;
+        require_root(&format!("kubectl --name {name}"))?;
         let cluster = Self::named(name)?;
         ensure!(
             cluster.state.exists(),
@@ -123,7 +123,7 @@ impl Cluster {
 
     /// Kills what runs and removes what is left; does nothing for a cluster that is not there.
     pub(crate) fn stop(&self, progress: &Progress) -> Result<()> {
-        require_root("down", &self.name)?;
+        require_root(&format!("down --name {}", self.name))?;
         let _lock = self.lock()?;
         if matches!(self.health_at_rest(), Some(Health::Absent)) {
             progress.say(&format!("no cluster {} on this machine", self.name));

@@ -42,11 +42,12 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     let pipelines = pipelines(context.client.clone()).reflect(writer).applied_objects();
     // A status is written by nobody else, and writing it is no reason to look again.
     let changed = pipelines.predicate_filter(predicates::generation, PredicateConfig::default());
-    let injection = WatchStream::from_changes(context.feeds.pods.clone()).scan(Arc::<Snapshot>::default(), |before, now| {
-        let changed = if before.listed { differing(before, &now) } else { Vec::new() };
-        *before = now;
-        futures::future::ready(Some(futures::stream::iter(changed)))
-    });
+    let injection =
+        WatchStream::from_changes(context.feeds.pods.clone()).scan(Arc::<Snapshot>::default(), |before, now| {
+            let changed = if before.listed { differing(before, &now) } else { Vec::new() };
+            *before = now;
+            futures::future::ready(Some(futures::stream::iter(changed)))
+        });
     // When a certificate ends is no news to a pipeline; whether the webhook is reached is.
     let webhook = WatchStream::from_changes(context.feeds.webhook.clone()).scan(None, |before, now| {
         let now = feeds::webhook(&now);

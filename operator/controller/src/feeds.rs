@@ -118,8 +118,10 @@ fn injection(counts: &Counts) -> InjectionReport {
         );
         (InjectionReason::PodsMissed, message)
     } else if !wrongly.is_empty() {
-        let message =
-            format!("pods that ask got no sidecar ({}); next: kubectl get events -A --field-selector reason=VeneurInjectionSkipped", wrongly.join(", "));
+        let message = format!(
+            "pods that ask got no sidecar ({}); next: kubectl get events -A --field-selector reason=VeneurInjectionSkipped",
+            wrongly.join(", ")
+        );
         (InjectionReason::PodsSkipped, message)
     } else if *wanted == 0 {
         (InjectionReason::NonePending, "no pod asks for a sidecar of this pipeline".to_owned())
@@ -193,10 +195,16 @@ mod tests {
     #[test]
     fn only_pipelines_whose_counts_differ_are_woken() {
         let snapshot = |all: &[(&str, u32)]| Snapshot {
-            pipelines: all.iter().map(|(name, injected)| ((*name).to_owned(), counts(*injected, 0, &[]))).collect::<BTreeMap<_, _>>(),
+            pipelines: all
+                .iter()
+                .map(|(name, injected)| ((*name).to_owned(), counts(*injected, 0, &[])))
+                .collect::<BTreeMap<_, _>>(),
             ..Snapshot::default()
         };
-        let woken = differing(&snapshot(&[("n/same", 1), ("n/more", 1), ("n/gone", 1)]), &snapshot(&[("n/same", 1), ("n/more", 2), ("n/new", 1)]));
+        let woken = differing(
+            &snapshot(&[("n/same", 1), ("n/more", 1), ("n/gone", 1)]),
+            &snapshot(&[("n/same", 1), ("n/more", 2), ("n/new", 1)]),
+        );
         assert_eq!(woken, [Key::new("n", "more"), Key::new("n", "new"), Key::new("n", "gone")]);
     }
 }
