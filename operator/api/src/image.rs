@@ -24,7 +24,7 @@ pub struct Image {
     #[serde(default)]
     pub pull_policy: PullPolicy,
     /// Names of Secrets in the pipeline's namespace with which proxies, globals and node agents pull; at most 8. Sidecars
-    /// pull with what their own pod or its ServiceAccount names. Default: none.
+    /// pull with what their own pod or its `ServiceAccount` names. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 8),

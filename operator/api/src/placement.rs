@@ -1,5 +1,7 @@
 //! What the pods of every tier can be told, and how many there are.
 
+#![expect(clippy::struct_field_names, reason = "users read a field's unit in its name, as in a pod's own")]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Affinity, Toleration, TopologySpreadConstraint};
@@ -26,7 +28,7 @@ pub struct Placement {
     /// Near which nodes and pods, as in a pod. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
-    /// Name of a PriorityClass. Default: the cluster's default.
+    /// Name of a `PriorityClass`. Default: the cluster's default.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 253))]
     pub priority_class_name: String,
@@ -107,7 +109,7 @@ pub struct Scaling {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub replicas: Option<i32>,
-    /// Let a HorizontalPodAutoscaler choose the number, by CPU. Excludes `replicas`. Default: none.
+    /// Let a `HorizontalPodAutoscaler` choose the number, by CPU. Excludes `replicas`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<Autoscaling>,
     /// How many pods a drain of nodes may take away at once.
@@ -120,7 +122,7 @@ pub struct Scaling {
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
 }
 
-/// A HorizontalPodAutoscaler.
+/// A `HorizontalPodAutoscaler`.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.minReplicas <= self.maxReplicas")
@@ -150,7 +152,7 @@ impl Autoscaling {
     }
 }
 
-/// A PodDisruptionBudget. Pods that are not ready can always be evicted, so that a broken tier holds up no drain.
+/// A `PodDisruptionBudget`. Pods that are not ready can always be evicted, so that a broken tier holds up no drain.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DisruptionBudget {

@@ -19,13 +19,13 @@ pub fn reference_md() -> String {
          Printed from the resource's definition by `cargo xtask gen`; `kubectl explain vnr.spec.global` shows the same. \
          [`manifests/examples`](../manifests/examples) has an example for each option.\n",
     );
-    let _ = writeln!(page, "\n{}", text(schema));
+    writeln!(page, "\n{}", text(schema)).expect("a text grows");
     let properties = schema["properties"].as_object();
     let (sections, plain): (Vec<_>, Vec<_>) =
         properties.into_iter().flatten().partition(|(_, field)| is_section(field));
     table(&mut page, &plain);
     for (name, section) in sections {
-        let _ = writeln!(page, "\n## {name}\n\n{}", text(section));
+        writeln!(page, "\n## {name}\n\n{}", text(section)).expect("a text grows");
         let mut rows = Vec::new();
         collect(section, "", &mut rows);
         let rows: Vec<_> = rows.iter().map(|(path, field)| (path, *field)).collect();
@@ -62,7 +62,8 @@ fn table(page: &mut String, rows: &[(impl AsRef<str>, &Value)]) {
     }
     page.push_str("\n| field | type | |\n|---|---|---|\n");
     for (path, field) in rows {
-        let _ = writeln!(page, "| `{}` | {} | {} |", path.as_ref(), kind(field), text(field).replace('|', "\\|"));
+        writeln!(page, "| `{}` | {} | {} |", path.as_ref(), kind(field), text(field).replace('|', "\\|"))
+            .expect("a text grows");
     }
 }
 

@@ -73,11 +73,11 @@ impl IssuerRef {
     }
 }
 
-/// Who may speak to the tiers, and to whom they may speak. Heeded only by networks that enforce NetworkPolicies.
+/// Who may speak to the tiers, and to whom they may speak. Heeded only by networks that enforce `NetworkPolicies`.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkPolicy {
-    /// Whether each tier has a NetworkPolicy. Default true: proxies import from every pod; globals from proxies alone, if
+    /// Whether each tier has a `NetworkPolicy`. Default true: proxies import from every pod; globals from proxies alone, if
     /// there are any; every tier may ask for names; proxies may speak to globals and to the API server, globals to proxies
     /// and to the ports of their sinks. Admin ports stay open, for probes, the operator and Prometheus.
     #[serde(default = "yes")]
@@ -114,17 +114,17 @@ pub struct ExtraEgress {
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Monitoring {
-    /// `Auto`: a PodMonitor for all tiers, if the cluster has Prometheus Operator's definition of it. `Disabled`: none.
+    /// `Auto`: a `PodMonitor` for all tiers, if the cluster has Prometheus Operator's definition of it. `Disabled`: none.
     /// Default `Auto`. What is scraped is each pod's `/metrics` on port 8127.
     #[serde(default)]
     pub pod_monitor: PodMonitor,
-    /// Labels of the PodMonitor, by which Prometheus picks it up, as `{release: prometheus}`; at most 16. Default: none.
+    /// Labels of the `PodMonitor`, by which Prometheus picks it up, as `{release: prometheus}`; at most 16. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 63}))]
     pub labels: BTreeMap<String, String>,
 }
 
-/// Whether there is a PodMonitor.
+/// Whether there is a `PodMonitor`.
 #[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the field says it; doc comments on variants would change the schema's shape")]
 pub enum PodMonitor {

@@ -209,7 +209,7 @@ pub struct Node {
     pub exposure: Exposure,
     /// Which tags a sample gets of the pod that sent it, as far as the client says who it is: `None`; `Low` (namespace,
     /// workload, container, image); `Orchestrator` (and pod); `High` (and container id). All but `None` ask the node's
-    /// kubelet, for which a cluster's administrator has to bind the ClusterRole `veneur-node-agent` to the ServiceAccount
+    /// kubelet, for which a cluster's administrator has to bind the `ClusterRole` `veneur-node-agent` to the `ServiceAccount`
     /// `NAME-node`. Default `None`.
     #[serde(default)]
     pub pod_tags: PodTags,

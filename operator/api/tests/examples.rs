@@ -13,7 +13,7 @@ fn pipelines() -> Vec<(String, Value)> {
         let text = fs::read_to_string(&path).expect("text");
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         for object in text.split("\n---\n") {
-            let object: Value = serde_saphyr::from_str(object).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let object: Value = serde_saphyr::from_str(object).expect("YAML");
             if object["kind"] == "VeneurPipeline" {
                 found.push((name.clone(), object));
             }

@@ -98,7 +98,7 @@ fn tier_metadata(pipeline: &Validated, role: labels::Role) -> ObjectMeta {
 }
 
 /// An object of a kind that only some clusters know.
-fn foreign(api_version: &str, kind: &str, metadata: ObjectMeta, spec: Value) -> DynamicObject {
+fn foreign(api_version: &str, kind: &str, metadata: ObjectMeta, spec: &Value) -> DynamicObject {
     DynamicObject {
         types: Some(TypeMeta { api_version: api_version.to_owned(), kind: kind.to_owned() }),
         metadata,

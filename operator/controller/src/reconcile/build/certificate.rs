@@ -22,7 +22,7 @@ pub(super) fn certificate(pipeline: &Validated) -> Option<DynamicObject> {
         "privateKey": {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"},
         "issuerRef": {"name": issuer.name, "kind": issuer.kind, "group": issuer.group},
     });
-    Some(foreign("cert-manager.io/v1", "Certificate", metadata(pipeline, name, None), spec))
+    Some(foreign("cert-manager.io/v1", "Certificate", metadata(pipeline, name, None), &spec))
 }
 
 /// Every name of both tiers' Services.

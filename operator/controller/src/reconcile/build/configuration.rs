@@ -98,9 +98,10 @@ pub(super) fn node(pipeline: &Validated, node: &ValidNode) -> Server {
         statsd_listen_addresses: listeners.to_vec(),
         max_contexts: count(pipeline.cardinality.per_global),
         max_contexts_per_origin: count(pipeline.cardinality.per_pod),
-        forward_tls: match pipeline.is_encrypted() {
-            true => ForwardTls { ca_file: format!("{TLS_FOLDER}/ca.crt"), ..ForwardTls::default() },
-            false => ForwardTls::default(),
+        // It checks certificates and has none.
+        forward_tls: ForwardTls {
+            ca_file: if pipeline.is_encrypted() { format!("{TLS_FOLDER}/ca.crt") } else { String::new() },
+            ..ForwardTls::default()
         },
         shutdown_timeout: shutdown(&node.tier),
         self_metrics: true,

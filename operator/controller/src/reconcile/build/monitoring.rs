@@ -1,4 +1,4 @@
-//! How Prometheus finds the tiers: Prometheus Operator's PodMonitor.
+//! How Prometheus finds the tiers: Prometheus Operator's `PodMonitor`.
 
 use kube::api::DynamicObject;
 use serde_json::json;
@@ -24,6 +24,6 @@ pub(super) fn pod_monitor(pipeline: &Validated) -> Option<DynamicObject> {
             "podMetricsEndpoints": [{"port": "http", "path": "/metrics"}],
             "podTargetLabels": [PIPELINE, ROLE],
         });
-        foreign("monitoring.coreos.com/v1", "PodMonitor", metadata, spec)
+        foreign("monitoring.coreos.com/v1", "PodMonitor", metadata, &spec)
     })
 }

@@ -17,7 +17,7 @@ use veneur_operator_api::PodTags;
 use super::{Validated, tier::selector, tier_metadata};
 use crate::labels::{ADMIN_PORT, DOGSTATSD_PORT, IMPORT_PORT, Role};
 
-/// Ports of name servers: 5353 is that of their pods on OpenShift.
+/// Ports of name servers: 5353 is that of their pods on `OpenShift`.
 const DNS: [(&str, u16); 4] = [("UDP", 53), ("TCP", 53), ("UDP", 5353), ("TCP", 5353)];
 /// Ports of API servers.
 const API_SERVER: [(&str, u16); 2] = [("TCP", 443), ("TCP", 6443)];

@@ -1,4 +1,4 @@
-//! The agents of nodes: a DaemonSet.
+//! The agents of nodes: a `DaemonSet`.
 
 use k8s_openapi::{
     api::{
