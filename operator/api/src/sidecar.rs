@@ -22,9 +22,9 @@ pub struct Sidecar {
     #[serde(default)]
     pub delivery: Delivery,
     /// `Native`: an init container that restarts, which starts before the application, stops after it, and lets Jobs end.
-    /// `Classic`: an ordinary container, for what cannot read native ones; Jobs are left out then. `Auto`: `Native` if
-    /// every node's kubelet is of 1.29 or newer, else `Classic`. Default `Native`. A pod may ask otherwise by the
-    /// annotation `veneur.dev/mode`.
+    /// `Classic`: an ordinary container, for kubelets before 1.29 and for what cannot read native ones; Jobs are left out
+    /// then. `Auto`: what every kubelet of a supported version can, which is `Native`. Default `Native`. A pod may ask
+    /// otherwise by the annotation `veneur.dev/mode`.
     #[serde(default)]
     pub mode: SidecarMode,
     /// What the application sends over: `UDP` on `ports`, `UDS` (a Unix datagram socket at `uds.path`, where nothing is
