@@ -87,6 +87,9 @@ impl Default for Settings {
     }
 }
 
+/// Largest frame that a client may send: four times the default, for a quarter of the work that each takes.
+const LARGEST_FRAME: u32 = 64 * 1024;
+
 /// Connections that wait to be served, at the most: they are served at once.
 const WAITING_CONNECTIONS: usize = 16;
 
@@ -103,6 +106,7 @@ pub async fn serve(
     let accepting = accept(listener, settings.clone(), taken);
     let mut server = tonic::transport::Server::builder()
         .max_concurrent_streams(settings.max_streams)
+        .max_frame_size(LARGEST_FRAME)
         .http2_keepalive_interval(settings.keep_alive.map(|(every, _)| every))
         .http2_keepalive_timeout(settings.keep_alive.map(|(_, within)| within));
     if !settings.max_connection_age.is_zero() {

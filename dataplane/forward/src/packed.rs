@@ -133,6 +133,11 @@ pub(crate) struct Packing {
 }
 
 impl Packing {
+    /// Nothing packed yet, and room for so many bytes.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self { frames: BytesMut::with_capacity(bytes.min(MOST_BYTES)), ..Self::default() }
+    }
+
     /// Adds the metric whose message these pieces are.
     pub(crate) fn put(&mut self, head: Head, pieces: &[&[u8]]) {
         let length = pieces.iter().map(|piece| piece.len()).sum();

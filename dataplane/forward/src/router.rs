@@ -268,6 +268,8 @@ impl Router {
         let Routes { timeline, absent, lanes, tasks, .. } = routes;
         let mut unrouted = 0;
         let mut groups: HashMap<Group<'_>, Packing> = HashMap::new();
+        // Members own nearly equal shares.
+        let share = addressed.iter().map(Addressed::packed_len).sum::<usize>() / lanes.len().max(1) * 9 / 8;
         for metric in addressed {
             let Addressed { key, stamp, .. } = metric;
             let Some(ring) = timeline.at(stamp.boundary_ms) else {
@@ -286,7 +288,7 @@ impl Router {
                 .filter(|second| *second != owner);
             let member = second.unwrap_or(owner);
             let group = Group { member, failover: second.is_some(), finished: metric.head.finished };
-            metric.pack(groups.entry(group).or_default(), arrived);
+            metric.pack(groups.entry(group).or_insert_with(|| Packing::with_capacity(share)), arrived);
         }
         for (Group { member, failover, finished }, packing) in groups {
             let batches = Batch::of(packing, || {

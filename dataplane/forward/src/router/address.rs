@@ -12,6 +12,9 @@ use crate::{
     packed::{Arrived, Head, Packing},
 };
 
+/// The most that a metric's frame and stamp take, but for those of other centuries.
+const FRAME_AND_STAMP: usize = 24;
+
 /// A metric and what decides its way.
 pub(super) struct Addressed<'a> {
     message: Cow<'a, [u8]>,
@@ -23,6 +26,11 @@ pub(super) struct Addressed<'a> {
 }
 
 impl Addressed<'_> {
+    /// Bytes that it takes packed, or somewhat more.
+    pub(super) fn packed_len(&self) -> usize {
+        self.message.len() + FRAME_AND_STAMP
+    }
+
     /// Packs it, with the stamp of its arrival if it has none.
     pub(super) fn pack(&self, packing: &mut Packing, arrived: &Arrived) {
         let stamp = if self.stamped { &[] } else { arrived.field.as_slice() };
