@@ -10,7 +10,7 @@ use crate::crd;
 ///
 /// # Panics
 ///
-/// As [`crd`].
+/// As [`crd()`].
 pub fn reference_md() -> String {
     let crd = serde_json::to_value(crd()).expect("a definition is plain JSON");
     let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];

@@ -1,7 +1,7 @@
 //! What the pipeline's status says. Pure.
 //!
 //! Every condition is set from the first status on. A condition's time changes only when its status flips; a status
-//! that would say the same again is not written ([`write`]), or the write would wake the next reconciliation.
+//! that would say the same again is not written ([`mod@write`]), or the write would wake the next reconciliation.
 
 mod summary;
 pub mod write;
