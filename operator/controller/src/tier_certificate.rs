@@ -22,7 +22,6 @@ use kube::{
     api::{ObjectMeta, Patch, PatchParams},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use veneur_operator_api::{TlsMode, VeneurPipeline};
@@ -31,9 +30,9 @@ use crate::{
     authority::{Kept, Safe},
     certificate::{CertificateError, Purpose},
     keyring::Keyring,
-    labels::{FIELD_MANAGER, Role, labels, tier_name},
+    labels::{FIELD_MANAGER, labels, tls_name},
     pipelines::Pipelines,
-    reconcile::revision,
+    reconcile::{build::certificate_names, revision},
 };
 
 /// Annotation in which a [`Record`] is kept.
@@ -74,25 +73,6 @@ impl Record {
     }
 }
 
-/// Name of the Secret of a pipeline.
-pub fn secret_name(pipeline: &str) -> String {
-    format!("{pipeline}-tls")
-}
-
-/// The name that members of the ring bear: proxies dial them by address, and look for this in their certificates.
-pub fn member_name(pipeline: &str, namespace: &str) -> String {
-    format!("{}.{namespace}.svc", tier_name(pipeline, Role::Global))
-}
-
-/// Names in the certificate, which proxies and globals share: their Services.
-pub fn names(pipeline: &str, namespace: &str) -> Vec<String> {
-    [Role::Proxy, Role::Global]
-        .into_iter()
-        .map(|role| format!("{}.{namespace}.svc", tier_name(pipeline, role)))
-        .flat_map(|name| [name.clone(), format!("{name}.cluster.local")])
-        .collect()
-}
-
 /// Why there is to be a new certificate; none where the recorded one is good.
 pub fn due(record: Option<&Record>, keyring: &Keyring, names: &[String], now: SystemTime) -> Option<&'static str> {
     let Some(record) = record else { return Some("there is none") };
@@ -112,7 +92,7 @@ pub fn issue(
     life: Duration,
     now: SystemTime,
 ) -> Result<(Secret, Record), CertificateError> {
-    let names = names(&wanted.pipeline, &wanted.namespace);
+    let names = certificate_names(&wanted.pipeline, &wanted.namespace);
     let hash = revision::of(&names.join(","));
     let leaf = keyring.current.sign(&Purpose { names, client: true, life }, now)?;
     let left = leaf.certificate.expires.duration_since(now).unwrap_or(Duration::ZERO);
@@ -125,7 +105,7 @@ pub fn issue(
     let entry = |key: &str, text: String| (key.to_owned(), ByteString(text.into_bytes()));
     let secret = Secret {
         metadata: ObjectMeta {
-            name: Some(secret_name(&wanted.pipeline)),
+            name: Some(tls_name(&wanted.pipeline)),
             namespace: Some(wanted.namespace.clone()),
             labels: Some(labels(&wanted.pipeline, None)),
             owner_references: wanted.owner.clone().map(|owner| vec![owner]),
@@ -140,27 +120,6 @@ pub fn issue(
         ..Secret::default()
     };
     Ok((secret, record))
-}
-
-/// The object by which cert-manager makes the same Secret.
-pub fn for_cert_manager(wanted: &Wanted, issuer: &Value) -> Value {
-    json!({
-        "apiVersion": "cert-manager.io/v1",
-        "kind": "Certificate",
-        "metadata": {
-            "name": secret_name(&wanted.pipeline),
-            "namespace": wanted.namespace,
-            "labels": labels(&wanted.pipeline, None),
-            "ownerReferences": wanted.owner.iter().collect::<Vec<_>>(),
-        },
-        "spec": {
-            "secretName": secret_name(&wanted.pipeline),
-            "dnsNames": names(&wanted.pipeline, &wanted.namespace),
-            "usages": ["digital signature", "server auth", "client auth"],
-            "privateKey": {"algorithm": "ECDSA", "size": 256, "encoding": "PKCS8", "rotationPolicy": "Always"},
-            "issuerRef": issuer,
-        },
-    })
 }
 
 /// Why a pipeline has no certificate.
@@ -235,7 +194,7 @@ impl TierCertificates {
     pub async fn ensure(&self, wanted: &Wanted, record: Option<Record>) -> Result<(Record, Duration), NoCertificate> {
         let keyring = Arc::clone(&self.keyring.borrow().keyring);
         let now = SystemTime::now();
-        let why = due(record.as_ref(), &keyring, &names(&wanted.pipeline, &wanted.namespace), now);
+        let why = due(record.as_ref(), &keyring, &certificate_names(&wanted.pipeline, &wanted.namespace), now);
         let record = match (record, why) {
             (Some(record), None) => record,
             (_, why) => {
@@ -253,7 +212,7 @@ impl TierCertificates {
     }
 
     async fn write(&self, wanted: &Wanted, secret: &Secret) -> Result<(), NoCertificate> {
-        let (namespace, name) = (wanted.namespace.clone(), secret_name(&wanted.pipeline));
+        let (namespace, name) = (wanted.namespace.clone(), tls_name(&wanted.pipeline));
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &namespace);
         match secrets.patch_metadata(&name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(secret)).await {
             Ok(_) => Ok(()),
