@@ -15,6 +15,7 @@ use crate::{
     live::Live,
     reconcile::apply::Contests,
     telemetry::Telemetry,
+    tier_certificate::TierCertificates,
 };
 
 /// What every reconciliation shares.
@@ -39,6 +40,8 @@ pub struct Context {
     pub telemetry: Telemetry,
     /// When a pipeline's account was written last.
     pub accounts: Accounts,
+    /// The tiers' certificates, where the operator makes them.
+    pub certificates: Option<Arc<TierCertificates>>,
 }
 
 impl std::fmt::Debug for Context {

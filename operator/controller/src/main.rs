@@ -158,6 +158,7 @@ async fn run(options: Run) -> anyhow::Result<()> {
     let (pods, pod_watch) = pods(pipelines.clone(), namespaces.clone(), defaults.clone(), excluded);
     let reachable = watch::Sender::default();
     let feeds = Feeds { pods: pods.changes(), webhook: reachable.subscribe() };
+    let certificates = tier_certificates(&client, &options).await?;
     let context = Arc::new(Context {
         client: client.clone(),
         defaults,
@@ -169,12 +170,12 @@ async fn run(options: Run) -> anyhow::Result<()> {
         events: Events::new(client.clone(), Some(identity(&options))),
         telemetry: telemetry.clone(),
         accounts: <_>::default(),
+        certificates: certificates.clone(),
     });
     telemetry.collect(Box::new(Staleness(Arc::clone(&context.live))));
     telemetry.collect(Box::new(fleet::Accounts(Arc::clone(&context.fleet))));
     let configuration = Configuration::new(client.clone(), &options.webhook_configuration);
     let (safe, leaf) = webhook_certificate(&client, &options).await?;
-    let certificates = tier_certificates(&client, &options).await?;
     let (readiness, ending, end) =
         (Readiness::new(pipelines.clone(), telemetry), CancellationToken::new(), CancellationToken::new());
     let health_listener = listen(options.health_address).await?;

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod build;
+mod certificate;
 pub mod observe;
 pub mod revision;
 pub mod status;
@@ -137,7 +138,7 @@ async fn walk(pipeline: &VeneurPipeline, key: &Key, context: &Context) -> (Outco
         Ok(validated) => validated,
         Err(invalid) => return (Outcome::Invalid(invalid.to_string()), Ok(Action::await_change())),
     };
-    let resources = build::build(&validated);
+    let mut resources = build::build(&validated);
     let applier = Applier {
         client: context.client.clone(),
         live: Arc::clone(&context.live),
@@ -148,10 +149,14 @@ async fn walk(pipeline: &VeneurPipeline, key: &Key, context: &Context) -> (Outco
         Management::Managed => Mode::Managed,
         Management::Paused => Mode::Paused,
     };
-    let (applied, failed) = match applier.apply(key, &resources, mode).await {
-        Ok(applied) => (applied, None),
+    let brought = match certificate::keep(&validated, key, &mut resources, mode, context).await {
+        Ok(again) => applier.apply(key, &resources, mode).await.map(|applied| (applied, again)),
+        Err(error) => Err(error.into()),
+    };
+    let (applied, again, failed) = match brought {
+        Ok((applied, again)) => (applied, again, None),
         // What runs is looked at even so.
-        Err(error) => (applier.seen(key, &resources), Some(error)),
+        Err(error) => (applier.seen(key, &resources), RESYNC, Some(error)),
     };
     let reconciled = match &failed {
         Some(error) => (error.reason(), error.message()),
@@ -161,7 +166,7 @@ async fn walk(pipeline: &VeneurPipeline, key: &Key, context: &Context) -> (Outco
     match observe_tiers(&validated, &applied, context).await {
         Ok(tiers) => {
             let outcome = Outcome::Accepted { reconciled, tiers: tiers.map(Box::new) };
-            let wait = if contested { CONTESTED } else { spread(RESYNC, key) };
+            let wait = if contested { CONTESTED } else { spread(RESYNC, key) }.min(again);
             (outcome, failed.map_or(Ok(Action::requeue(wait)), |error| Err(ReconcileError::Apply(error))))
         }
         Err(error) => {

@@ -36,6 +36,7 @@ pub(crate) fn context(client: Client) -> Arc<Context> {
         events: Events::new(client, None),
         telemetry: <_>::default(),
         accounts: <_>::default(),
+        certificates: None,
     })
 }
 

@@ -57,6 +57,8 @@ pub struct Record {
     pub bundle: String,
     /// Hash of the names.
     pub names: String,
+    /// When it was issued.
+    pub issued: Timestamp,
     /// From then on there is to be a new one: two thirds of its life.
     pub renew: Timestamp,
 }
@@ -97,11 +99,12 @@ pub fn issue(
     let leaf = keyring.current.sign(&Purpose { names, client: true, life }, now)?;
     let left = leaf.certificate.expires.duration_since(now).unwrap_or(Duration::ZERO);
     let bundle = keyring.bundle();
-    let record = Record {
-        bundle: revision::of(&bundle),
-        names: hash,
-        renew: Timestamp::try_from(now + left * 2 / 3).unwrap_or(Timestamp::MAX),
+    // Whole seconds: nobody wants to read more.
+    let time = |time: SystemTime| {
+        Timestamp::try_from(time).and_then(|time| Timestamp::from_second(time.as_second())).unwrap_or(Timestamp::MAX)
     };
+    let (issued, renew) = (time(now), time(now + left * 2 / 3));
+    let record = Record { bundle: revision::of(&bundle), names: hash, issued, renew };
     let entry = |key: &str, text: String| (key.to_owned(), ByteString(text.into_bytes()));
     let secret = Secret {
         metadata: ObjectMeta {

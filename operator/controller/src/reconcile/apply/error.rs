@@ -3,6 +3,7 @@
 use veneur_operator_api::ReconciledReason;
 
 use super::object::Object;
+use crate::tier_certificate::NoCertificate;
 
 /// Why the objects are not as they should be.
 #[derive(Debug, thiserror::Error)]
@@ -30,12 +31,22 @@ pub enum ApplyError {
         #[source]
         source: Box<kube::Error>,
     },
+    /// The tiers have no certificate, and would not start without.
+    #[error(transparent)]
+    Certificate(#[from] NoCertificate),
 }
 
 impl ApplyError {
     /// Reason in a condition.
     pub fn reason(&self) -> ReconciledReason {
-        let Self::Refused { source, .. } = self else { return ReconciledReason::NameTaken };
+        let source = match self {
+            Self::NameTaken { .. } | Self::Certificate(NoCertificate::Taken { .. }) => {
+                return ReconciledReason::NameTaken;
+            }
+            Self::Certificate(NoCertificate::NotInstalled) => return ReconciledReason::PermissionMissing,
+            Self::Certificate(NoCertificate::Signing(_)) => return ReconciledReason::ApplyFailed,
+            Self::Refused { source, .. } | Self::Certificate(NoCertificate::Refused { source, .. }) => source,
+        };
         match source.as_ref() {
             kube::Error::Api(status) if status.code == 403 && status.message.contains("exceeded quota") => {
                 ReconciledReason::QuotaExceeded
@@ -50,7 +61,9 @@ impl ApplyError {
 
     /// Message in a condition: the object and the API server's own words, and what to grant where something is missing.
     pub fn message(&self) -> String {
-        let Self::Refused { source, .. } = self else { return self.to_string() };
+        let (Self::Refused { source, .. } | Self::Certificate(NoCertificate::Refused { source, .. })) = self else {
+            return self.to_string();
+        };
         let said = words(source);
         match Permission::missing_in(&said) {
             Some(permission) => format!("{self}: {permission}"),
