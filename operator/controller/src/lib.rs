@@ -19,6 +19,7 @@ pub mod events;
 pub mod evict;
 pub mod feeds;
 pub mod fleet;
+pub mod gauges;
 pub mod health;
 pub mod injection;
 pub mod keyring;

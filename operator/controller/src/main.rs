@@ -25,6 +25,7 @@ use veneur_operator::{
     evict,
     feeds::Feeds,
     fleet::{self, Fleet},
+    gauges::Gauges,
     health::Readiness,
     keyring::Lifetimes,
     leaf::{Shown, Source},
@@ -197,6 +198,9 @@ async fn run(options: Run) -> anyhow::Result<()> {
     for safe in safe.iter().chain(certificates.iter().map(|certificates| certificates.safe())) {
         tasks.spawn(safe.clone().follow(end.clone()));
     }
+    let authorities = [("webhook_ca", safe.as_ref()), ("tiers_ca", certificates.as_ref().map(|made| made.safe()))];
+    let authorities = authorities.into_iter().filter_map(|(name, safe)| Some((name, safe?.keyring()))).collect();
+    let shown = leaf.certificate();
     tasks.spawn(leaf.keep(end.clone()));
     tasks.spawn(probe::run(configuration.seen(), configuration.name().to_owned(), reachable, end.clone()));
     tasks.spawn(configuration.clone().follow(end.clone()));
@@ -207,6 +211,9 @@ async fn run(options: Run) -> anyhow::Result<()> {
     tasks.spawn(async move { seeing.live.run(&seeing.client, &until).await });
     let candidate =
         Candidate::new(client, &options.namespace, &options.lease, &identity(&options), options.lease_duration);
+    tasks.spawn(
+        Gauges { leaf: shown, authorities, leading: candidate.leading() }.run(context.telemetry.clone(), end.clone()),
+    );
     tasks.spawn(candidate.run(ending.clone(), move |stop| {
         let mut tasks = JoinSet::new();
         if let Some(safe) = safe.clone() {
