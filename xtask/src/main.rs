@@ -83,6 +83,9 @@ struct Test {
     /// Only a part of it.
     #[arg(long)]
     only: Option<Part>,
+    /// Of the cluster tests only those of this file in e2e/tests, without its ending.
+    #[arg(long)]
+    file: Option<String>,
     /// Keep the cluster afterwards, to look at it.
     #[arg(long)]
     keep: bool,
@@ -142,7 +145,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Up(Up { which, cluster_only: false }) => demo::up(&which.name(), &Progress::start()),
         Task::Down(which) => Cluster::named(&which.name())?.stop(&Progress::start()),
         Task::Load(Archive { which, archive }) => Cluster::running(&which.name())?.import_image(&archive),
-        Task::Test(Test { all, only, keep }) => {
+        Task::Test(Test { all, only, file, keep }) => {
             let extent = match only {
                 Some(Part::Checks) => verify::Extent::Checks,
                 Some(Part::Mixed) => verify::Extent::Mixed,
@@ -152,7 +155,7 @@ fn run(task: Task) -> anyhow::Result<()> {
                 None if all => verify::Extent::All,
                 None => verify::Extent::Normal,
             };
-            verify::run(extent, keep, &Progress::start())
+            verify::run(extent, file.as_deref(), keep, &Progress::start())
         }
         Task::Bench { which } => bench::run(&which, &Progress::start()),
         Task::Fuzz(what) => what.run(&Progress::start()),

@@ -35,8 +35,8 @@ pub(crate) enum Extent {
 /// Times that the cluster tests are run in full: a test that passes once may still be a flaky one.
 const ROUNDS: usize = 3;
 
-/// Runs the tests; stops at the first step that fails.
-pub(crate) fn run(extent: Extent, keep: bool, progress: &Progress) -> Result<()> {
+/// Runs the tests, of the cluster's those of one file where it is named; stops at the first step that fails.
+pub(crate) fn run(extent: Extent, file: Option<&str>, keep: bool, progress: &Progress) -> Result<()> {
     if matches!(extent, Extent::Checks | Extent::Normal | Extent::All) {
         checks(progress)?;
     }
@@ -51,7 +51,7 @@ pub(crate) fn run(extent: Extent, keep: bool, progress: &Progress) -> Result<()>
     }
     if matches!(extent, Extent::Cluster | Extent::Normal | Extent::All) {
         let rounds = if extent == Extent::All { ROUNDS } else { 1 };
-        on_a_cluster(rounds, keep, progress)?;
+        on_a_cluster(rounds, file, keep, progress)?;
     }
     progress.say(&format!("all passed in {:.0} s", progress.elapsed().as_secs_f64()));
     Ok(())
@@ -111,7 +111,7 @@ fn mixed(progress: &Progress) -> Result<()> {
 }
 
 /// Starts a cluster, installs the project on it, runs the cluster tests inside its network namespace, and removes it.
-fn on_a_cluster(rounds: usize, keep: bool, progress: &Progress) -> Result<()> {
+fn on_a_cluster(rounds: usize, file: Option<&str>, keep: bool, progress: &Progress) -> Result<()> {
     images::compile(progress)?;
     cargo(progress, "compile the cluster tests", &["test", "--package", "veneur-e2e", "--locked", "--no-run"])?;
     let name = Name::of_workspace("test");
@@ -120,7 +120,8 @@ fn on_a_cluster(rounds: usize, keep: bool, progress: &Progress) -> Result<()> {
     if lock.try_lock().is_err() {
         bail!("another `cargo xtask test` of this checkout is using cluster {name}: wait until it has ended");
     }
-    let outcome = cluster::start(&name, progress).and_then(|cluster| install_and_test(&cluster, rounds, progress));
+    let outcome =
+        cluster::start(&name, progress).and_then(|cluster| install_and_test(&cluster, rounds, file, progress));
     if keep {
         progress.say(&format!("the cluster is kept: `cargo xtask kubectl --name {name} get pods -A`"));
         return outcome;
@@ -129,7 +130,7 @@ fn on_a_cluster(rounds: usize, keep: bool, progress: &Progress) -> Result<()> {
     outcome.and(removed)
 }
 
-fn install_and_test(cluster: &Cluster, rounds: usize, progress: &Progress) -> Result<()> {
+fn install_and_test(cluster: &Cluster, rounds: usize, file: Option<&str>, progress: &Progress) -> Result<()> {
     let images = images::build(progress)?;
     images.load(cluster, progress)?;
     let pipeline = install::previous(cluster, &images, progress)?;
@@ -137,12 +138,12 @@ fn install_and_test(cluster: &Cluster, rounds: usize, progress: &Progress) -> Re
     progress.step("the pipeline from before the upgrade is there and served", |step| pipeline.is_served(step))?;
     for round in 1..=rounds {
         let what = if rounds == 1 { "cluster tests".to_owned() } else { format!("cluster tests, round {round}") };
-        progress.step(&what, |_| cluster_tests(cluster, &images))?;
+        progress.step(&what, |_| cluster_tests(cluster, &images, file))?;
     }
     Ok(())
 }
 
-fn cluster_tests(cluster: &Cluster, images: &Images) -> Result<()> {
+fn cluster_tests(cluster: &Cluster, images: &Images, file: Option<&str>) -> Result<()> {
     let kubectl = Parts::in_cache()?.binary("kubectl");
     let own = env::var_os("PATH").unwrap_or_default();
     let helm = Parts::in_cache()?.binary("helm");
@@ -151,7 +152,9 @@ fn cluster_tests(cluster: &Cluster, images: &Images) -> Result<()> {
     let mut tests = Command::new(env!("CARGO"));
     // Offline: inside the cluster's network namespace there is no way out. All was compiled before.
     tests
-        .args(["test", "--package", "veneur-e2e", "--locked", "--offline", "--no-fail-fast", "--", "--nocapture"])
+        .args(["test", "--package", "veneur-e2e", "--locked", "--offline", "--no-fail-fast"])
+        .args(file.into_iter().flat_map(|file| ["--test", file]))
+        .args(["--", "--nocapture"])
         .env("PATH", path)
         .env("KUBECONFIG", cluster.kubeconfig())
         .env("VENEUR_IMAGE", &images.veneur.reference)
