@@ -53,6 +53,8 @@ const CASES: [Case; 4] = [
             "--set=operator.replicas=1",
             "--set=rbac.tierCertificates=false",
             "--set=rbac.inPlaceUpgrade=false",
+            "--set=rbac.certManager=auto",
+            "--set=rbac.monitoring=auto",
             "--set=networkPolicy.enabled=false",
         ],
         apis: &[],

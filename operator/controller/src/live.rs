@@ -12,7 +12,7 @@ use std::{
     collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures::{StreamExt as _, future::join_all};
@@ -40,6 +40,8 @@ pub use trim::Stored;
 
 /// Pipelines to be woken; the watches wait while the controller is behind.
 const WAKES: usize = 1_024;
+/// A kind that is refused or not installed is asked for again after so long.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// Objects in one page of a list: pages of large objects are what a start takes its memory for.
 const PAGE: u32 = 100;
 
@@ -210,7 +212,16 @@ impl Live {
                         self.wake(pipeline).await;
                     }
                 }
-                Err(error) => shelf.failed(&error),
+                Err(error) => {
+                    shelf.failed(&error);
+                    // The back-off begins anew with each list that is tried, and this will not pass by itself.
+                    if learnt(&error).is_some() {
+                        tokio::select! {
+                            () = stop.cancelled() => return,
+                            () = tokio::time::sleep(ASK_AGAIN) => {}
+                        }
+                    }
+                }
             }
         }
     }

@@ -21,7 +21,8 @@ fn the_chart_grants_what_watches_and_applying_ask() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/install.yaml");
     let objects: Vec<Value> =
         serde_saphyr::from_multiple(&fs::read_to_string(path).expect("the manifest")).expect("YAML");
-    let role = objects.iter().find(|object| object["kind"] == "ClusterRole").expect("a cluster role");
+    let ours = |object: &&Value| object["kind"] == "ClusterRole" && object["metadata"]["name"] == "veneur-operator";
+    let role = objects.iter().find(ours).expect("a cluster role");
     let has = |rule: &Value, key: &str, wanted: &str| {
         rule[key].as_array().into_iter().flatten().any(|word| word.as_str() == Some(wanted))
     };
