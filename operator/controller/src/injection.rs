@@ -135,7 +135,14 @@ impl SkipReason {
 /// Decides on a pod that is created in `namespace`.
 ///
 /// A value that is no pod is left alone: the API server refuses it itself, with the better message.
-pub fn decide(pod: &Value, namespace: &Namespace, pipelines: &[&VeneurPipeline], defaults: &Defaults) -> Outcome {
+/// `authority`: the operator's own for the tiers, PEM; empty where it has none.
+pub fn decide(
+    pod: &Value,
+    namespace: &Namespace,
+    pipelines: &[&VeneurPipeline],
+    defaults: &Defaults,
+    authority: &str,
+) -> Outcome {
     let Ok(pod) = Pod::read(pod) else {
         return Outcome::Untouched;
     };
@@ -144,7 +151,7 @@ pub fn decide(pod: &Value, namespace: &Namespace, pipelines: &[&VeneurPipeline],
     };
     let injected = choice::choose(&wish, namespace, pipelines)
         .and_then(|pipeline| accepted(pipeline, defaults).map(|validated| (validated, Settings::of(pipeline))))
-        .and_then(|(validated, settings)| inject::inject(&pod, &validated, settings));
+        .and_then(|(validated, settings)| inject::inject(&pod, &validated, settings, authority));
     match injected {
         Ok((stamp, patch)) => Outcome::Injected { stamp, patch },
         Err(skip) => skipped(&pod, skip),

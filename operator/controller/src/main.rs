@@ -190,7 +190,8 @@ async fn run(options: Run) -> anyhow::Result<()> {
     }));
     let (notices, notice_writer) = notices();
     tasks.spawn(pod_watch.run(client.clone(), end.clone()));
-    let webhook = Webhook::new(pipelines.clone(), namespaces, context.defaults.clone(), notices);
+    let webhook =
+        Webhook::new(pipelines.clone(), namespaces, context.defaults.clone(), notices).trusting(certificates.clone());
     tasks.spawn(serve(webhook_listener, Some(leaf.acceptor()), end.clone(), move |request| {
         let webhook = webhook.clone();
         async move { webhook.answer(request).await }

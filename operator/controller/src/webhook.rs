@@ -24,6 +24,7 @@ use crate::{
     namespaces::Namespaces,
     pipelines::Pipelines,
     serve::text,
+    tier_certificate::TierCertificates,
 };
 pub use notices::{NoticeWriter, Notices, notices};
 
@@ -41,6 +42,8 @@ pub struct Webhook {
     namespaces: Namespaces,
     defaults: Arc<Defaults>,
     notices: Notices,
+    /// The operator's authority for the tiers, if it has one.
+    certificates: Option<Arc<TierCertificates>>,
 }
 
 impl std::fmt::Debug for Webhook {
@@ -52,7 +55,13 @@ impl std::fmt::Debug for Webhook {
 impl Webhook {
     /// A webhook over these pipelines and namespaces.
     pub fn new(pipelines: Pipelines, namespaces: Namespaces, defaults: Defaults, notices: Notices) -> Self {
-        Self { pipelines, namespaces, defaults: Arc::new(defaults), notices }
+        Self { pipelines, namespaces, defaults: Arc::new(defaults), notices, certificates: None }
+    }
+
+    /// The same, with the operator's authority for the tiers, which sidecars are to trust.
+    #[must_use]
+    pub fn trusting(self, certificates: Option<Arc<TierCertificates>>) -> Self {
+        Self { certificates, ..self }
     }
 
     /// Answers a request of the API server.
@@ -87,8 +96,9 @@ impl Webhook {
         let namespace = request.get("namespace").and_then(Value::as_str).unwrap_or_default();
         let pod = request.get("object")?;
         let labelled = self.namespaces.get(namespace).await;
+        let authority = self.certificates.as_ref().map(|certificates| certificates.bundle()).unwrap_or_default();
         let decided = catch_unwind(AssertUnwindSafe(|| {
-            self.pipelines.with(|pipelines| injection::decide(pod, &labelled, pipelines, &self.defaults))
+            self.pipelines.with(|pipelines| injection::decide(pod, &labelled, pipelines, &self.defaults, &authority))
         }));
         let outcome = decided.unwrap_or_else(|_| injection::failed(pod));
         let metadata = pod.get("metadata");

@@ -28,7 +28,7 @@ fn patch(pod: &Value) -> Value {
 fn patch_in(pod: &Value, namespace: &Namespace) -> Value {
     let pipelines = pipelines();
     let defaults = Defaults::of_image("veneur:1");
-    decide(pod, namespace, &pipelines.iter().collect::<Vec<_>>(), &defaults).patch().to_json()
+    decide(pod, namespace, &pipelines.iter().collect::<Vec<_>>(), &defaults, "").patch().to_json()
 }
 
 fn apply(pod: &Value, patch: Value) -> Result<Value, json_patch::PatchError> {

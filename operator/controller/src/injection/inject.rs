@@ -1,6 +1,7 @@
 //! The patch of one pod for one pipeline.
 
 use serde_json::Value;
+use veneur_operator_api::TlsMode;
 
 use super::{
     INJECTED, Mode, Patch, SKIPPED, STATUS, Skip, SkipReason, Stamp,
@@ -22,7 +23,14 @@ const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict-loca
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// What the pod gets, and the patch that gives it.
-pub(super) fn inject(pod: &Pod<'_>, pipeline: &Validated, mut settings: Settings) -> Result<(Stamp, Patch), Skip> {
+///
+/// `authority`: the operator's own for the tiers, PEM; empty where it has none.
+pub(super) fn inject(
+    pod: &Pod<'_>,
+    pipeline: &Validated,
+    mut settings: Settings,
+    authority: &str,
+) -> Result<(Stamp, Patch), Skip> {
     let revision = sidecar::current_revision(pipeline, &settings)?;
     let mut wishes = Wishes::read(pod, &mut settings)?;
     fits(pod, &settings)?;
@@ -43,7 +51,7 @@ pub(super) fn inject(pod: &Pod<'_>, pipeline: &Validated, mut settings: Settings
             patch.remove(spot.list, spot.index);
         }
     } else {
-        let container = container(pod, pipeline, &settings, &mut wishes, &before)?;
+        let container = container(pod, pipeline, &settings, &mut wishes, &before, authority)?;
         let image = container.get("image").and_then(Value::as_str);
         stamp.image = image.filter(|image| *image == pipeline.image).map(str::to_owned);
         if let (Before::Ours(_), Some(earlier)) = (&before, Stamp::of(pod)) {
@@ -150,6 +158,7 @@ fn container(
     settings: &Settings,
     wishes: &mut Wishes,
     before: &Before,
+    authority: &str,
 ) -> Result<Value, Skip> {
     let keep_guaranteed = settings.sidecar.preserve_qos && resources::is_guaranteed(pod);
     let own = Own {
@@ -159,12 +168,26 @@ fn container(
         host_network: pod.on_host_network(),
         root_pod: pod.runs_as_root(),
         grace_seconds: pod.grace_seconds(),
+        authority: trusted(pipeline, authority)?,
     };
     let container = sidecar::container(pipeline, settings, &own)?;
     Ok(match before {
         Before::Authors(spot) => merge::over(container, pod.at(*spot)),
         _ => container,
     })
+}
+
+/// Authorities that the sidecar is to trust, PEM.
+fn trusted(pipeline: &Validated, own: &str) -> Result<String, Skip> {
+    match pipeline.tls.mode {
+        TlsMode::Disabled => Ok(String::new()),
+        TlsMode::CertManager => Ok(pipeline.tls.ca_bundle.clone().unwrap_or_default()),
+        TlsMode::SelfSigned if own.is_empty() => {
+            let detail = "spec.tls.mode is SelfSigned, and this operator was started without --tiers-secret";
+            Err(SkipReason::PipelineNotAccepted.because(detail))
+        }
+        TlsMode::SelfSigned => Ok(own.to_owned()),
+    }
 }
 
 /// Tags made of the pod's labels, and those that it asks for itself, which win.

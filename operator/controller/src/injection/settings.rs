@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use veneur_operator_api::{Delivery, Exposure, Override, Sidecar, SidecarMode, Transport, VeneurPipeline};
 
 use super::id;
-use crate::labels::{Role, import_address};
 
 /// How a pod takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,10 +36,6 @@ pub(super) struct Settings {
     pub(super) sidecar: Sidecar,
     pub(super) mode: Mode,
     pub(super) node: Option<NodeAgent>,
-    /// Where partials go, and points where they are not posted from the pod.
-    pub(super) forward_address: String,
-    /// Most series of a pod in an interval.
-    pub(super) max_contexts: usize,
     /// Labels of the pod and the tags that are made of them.
     pub(super) from_pod_labels: BTreeMap<String, String>,
 }
@@ -58,19 +53,7 @@ impl Settings {
             SidecarMode::Native | SidecarMode::Auto => Mode::Native,
             SidecarMode::Classic => Mode::Classic,
         };
-        let forward_address = match &spec.global.forward_to {
-            _ if spec.proxy.enabled => import_address(name, namespace, Role::Proxy),
-            Some(elsewhere) if !spec.global.enabled => elsewhere.clone(),
-            _ => import_address(name, namespace, Role::Global),
-        };
-        Self {
-            sidecar: spec.sidecar.clone(),
-            mode,
-            node,
-            forward_address,
-            max_contexts: usize::try_from(spec.tags.cardinality_limit.per_pod).unwrap_or(usize::MAX),
-            from_pod_labels: spec.tags.from_pod_labels.clone(),
-        }
+        Self { sidecar: spec.sidecar.clone(), mode, node, from_pod_labels: spec.tags.from_pod_labels.clone() }
     }
 
     pub(super) fn allows(&self, which: Override) -> bool {

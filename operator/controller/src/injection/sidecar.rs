@@ -1,7 +1,7 @@
 //! The sidecar: a local that forwards to the pipeline's proxies.
 
 use serde_json::{Value, json};
-use veneur_config::{Server, to_yaml};
+use veneur_config::{ForwardTls, Server, to_yaml};
 
 use super::{
     Skip, SkipReason,
@@ -10,6 +10,7 @@ use super::{
 use crate::{
     labels::ADMIN_PORT,
     reconcile::{
+        build::configuration::local,
         revision,
         validate::{ValidSink, Validated},
     },
@@ -42,6 +43,9 @@ pub(super) struct Own {
     /// The pod's containers run as root unless they say otherwise.
     pub(super) root_pod: bool,
     pub(super) grace_seconds: u64,
+    /// Authorities of whoever it forwards to, PEM; empty for plain text. Not in the revision: an authority that changes is
+    /// announced long before it is used.
+    pub(super) authority: String,
 }
 
 /// User of the image.
@@ -148,30 +152,19 @@ fn config(pipeline: &Validated, settings: &Settings, own: &Own) -> Server {
     if settings.has_uds() {
         listeners.push(format!("unixgram://{}", settings.socket()));
     }
+    let local = local(pipeline);
     Server {
-        interval: pipeline.interval,
-        synchronize_with_interval: true,
-        percentiles: pipeline.percentiles.clone(),
-        aggregates: pipeline.aggregates.clone(),
         extend_tags: tags(&pipeline.tags, &own.tags),
-        metric_scopes: pipeline.scopes.clone(),
         statsd_listen_addresses: listeners,
-        http_address: if own.host_network {
-            format!("{}/admin.sock", settings.folder())
-        } else {
-            format!("0.0.0.0:{ADMIN_PORT}")
-        },
-        max_contexts: settings.max_contexts,
-        forward_address: settings.forward_address.clone(),
+        http_address: if own.host_network { format!("{}/admin.sock", settings.folder()) } else { local.http_address },
         forward_points: !settings.is_direct(),
+        forward_tls: ForwardTls { ca: own.authority.clone(), ..ForwardTls::default() },
         metric_sinks: if settings.is_direct() {
             pipeline.sinks.iter().map(|sink| sink.sink.clone()).collect()
         } else {
             Vec::new()
         },
-        // Some twenty series for each pod would cost more than they tell: a sidecar's ledgers are on its admin port.
-        self_metrics: false,
-        ..Server::default()
+        ..local
     }
 }
 

@@ -20,7 +20,7 @@ fn decided(pod: &Value, namespace: &str) -> Outcome {
 
 fn decided_in(pod: &Value, namespace: &Namespace) -> Outcome {
     let pipelines = pipelines();
-    decide(pod, namespace, &pipelines.iter().collect::<Vec<_>>(), &defaults())
+    decide(pod, namespace, &pipelines.iter().collect::<Vec<_>>(), &defaults(), "AUTHORITY")
 }
 
 fn named(namespace: &str) -> Namespace {
@@ -161,7 +161,8 @@ fn a_configuration_that_does_not_fit_is_a_reason() {
     let scopes: Vec<String> =
         (0..64).map(|i| format!("{{match: {{namePrefix: {}{i}}}, scope: Global}}", "n".repeat(190))).collect();
     let large = pipeline("large", &format!("{{{SMALLEST}, aggregation: {{scopes: [{}]}}}}", scopes.join(", ")));
-    let Outcome::Skipped { skip, .. } = decide(&asking("metrics/large"), &named("shop"), &[&large], &defaults()) else {
+    let Outcome::Skipped { skip, .. } = decide(&asking("metrics/large"), &named("shop"), &[&large], &defaults(), "")
+    else {
         panic!("it does not fit")
     };
     assert_eq!(skip.reason, SkipReason::ConfigTooLarge);
@@ -259,7 +260,7 @@ fn with_spec(spec: &str) -> VeneurPipeline {
 }
 
 fn decided_by(pod: &Value, pipeline: &VeneurPipeline, namespace: &Namespace) -> Result<Value, String> {
-    match decide(pod, namespace, &[pipeline], &defaults()) {
+    match decide(pod, namespace, &[pipeline], &defaults(), "") {
         Outcome::Skipped { skip, .. } => Err(skip.to_string()),
         outcome => Ok(patched(pod, &outcome)),
     }
@@ -308,6 +309,7 @@ fn true_is_what_the_namespace_names_then_its_only_pipeline_then_the_oldest_defau
         namespace,
         pipelines,
         &defaults(),
+        "",
     ) {
         Outcome::Injected { stamp, .. } => stamp.pipeline,
         outcome => format!("{outcome:?}"),
@@ -418,4 +420,24 @@ fn a_sidecar_that_posts_itself_gets_the_keys_of_its_own_namespace() {
     assert_eq!(env[2]["valueFrom"]["secretKeyRef"], json!({"name": "datadog", "key": "k"}));
     let server = parse::<Server>("VENEUR_CONFIG", env[0]["value"].as_str().expect("text")).expect("valid").config;
     assert!(!server.forward_points && server.metric_sinks.len() == 1);
+}
+
+#[test]
+fn a_sidecar_trusts_the_authority_of_its_proxies_and_a_new_one_makes_no_pod_outdated() {
+    let pipeline = with_spec("tls: {mode: SelfSigned}");
+    let stamped = |authority: &str| match decide(
+        &asking("metrics/default"),
+        &named("shop"),
+        &[&pipeline],
+        &defaults(),
+        authority,
+    ) {
+        Outcome::Injected { stamp, patch } => (stamp.revision, patch.to_json().to_string()),
+        outcome => panic!("{outcome:?}"),
+    };
+    let ((before, patch), (after, _)) = (stamped("CERTIFICATE A"), stamped("CERTIFICATE B"));
+    assert!(patch.contains("ca: CERTIFICATE A"), "{patch}");
+    assert_eq!(before, after);
+    let why = decided_by(&asking("metrics/default"), &pipeline, &named("shop")).expect_err("there is no authority");
+    assert!(why.starts_with("PipelineNotAccepted: spec.tls.mode"), "{why}");
 }

@@ -40,7 +40,7 @@ fn injected(name: &str, pipeline: &VeneurPipeline) -> PartialObjectMeta<Pod> {
     let asking = json!({"metadata": {"annotations": {"veneur.dev/inject": "metrics/default"}},
         "spec": {"containers": [{"name": "app"}]}});
     let namespace = Namespace { name: "shop".to_owned(), ..Namespace::default() };
-    let Outcome::Injected { stamp, .. } = decide(&asking, &namespace, &[pipeline], &defaults()) else {
+    let Outcome::Injected { stamp, .. } = decide(&asking, &namespace, &[pipeline], &defaults(), "") else {
         panic!("it is injected")
     };
     pod("shop", name, json!({"veneur.dev/status": stamp.to_text()}), json!({"veneur.dev/injected": "true"}))
