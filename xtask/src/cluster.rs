@@ -218,6 +218,11 @@ impl Cluster {
         node::images(self)
     }
 
+    /// Gives an image of the node a second reference.
+    pub(crate) fn tag_image(&self, from: &str, to: &str) -> Result<()> {
+        node::tag_image(self, from, to)
+    }
+
     /// Loads the images of an OCI archive into the node.
     pub(crate) fn import_image(&self, archive: &Path) -> Result<()> {
         node::import_image(self, archive)

@@ -143,7 +143,11 @@ fn install_and_test(cluster: &Cluster, rounds: usize, file: Option<&str>, progre
     Ok(())
 }
 
+/// A second tag of the data plane's image: another version to the operator, the same program to the tests.
+const NEXT: &str = "next";
+
 fn cluster_tests(cluster: &Cluster, images: &Images, file: Option<&str>) -> Result<()> {
+    cluster.tag_image(&images.veneur.reference, &format!("{}:{NEXT}", images.veneur.name_and_tag().0))?;
     let kubectl = Parts::in_cache()?.binary("kubectl");
     let own = env::var_os("PATH").unwrap_or_default();
     let helm = Parts::in_cache()?.binary("helm");
@@ -158,6 +162,7 @@ fn cluster_tests(cluster: &Cluster, images: &Images, file: Option<&str>) -> Resu
         .env("PATH", path)
         .env("KUBECONFIG", cluster.kubeconfig())
         .env("VENEUR_IMAGE", &images.veneur.reference)
+        .env("VENEUR_NEXT_VERSION", NEXT)
         .env("VENEUR_SAMPLE_IMAGE", &images.sample.reference)
         .env("VENEUR_INTAKE_IMAGE", &images.intake.reference)
         .current_dir(workspace());

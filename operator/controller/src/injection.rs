@@ -127,6 +127,26 @@ pub enum SkipReason {
 }
 
 impl SkipReason {
+    /// Every one.
+    pub const ALL: [Self; 16] = [
+        Self::NoPipeline,
+        Self::AmbiguousPipeline,
+        Self::PipelineNotFound,
+        Self::NotAllowed,
+        Self::PipelineNotAccepted,
+        Self::InvalidAnnotation,
+        Self::AlreadyInjected,
+        Self::HostNetworkPortConflict,
+        Self::PortInUse,
+        Self::PodLevelResources,
+        Self::UnsupportedOS,
+        Self::ClassicWouldBlockJob,
+        Self::NoNodeAgent,
+        Self::StaticPod,
+        Self::ConfigTooLarge,
+        Self::InternalError,
+    ];
+
     fn because(self, detail: impl Into<String>) -> Skip {
         Skip { reason: self, detail: detail.into() }
     }

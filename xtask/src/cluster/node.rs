@@ -86,6 +86,11 @@ pub(crate) fn import_image(cluster: &Cluster, archive: &Path) -> Result<()> {
     process::output(&mut import).map(drop)
 }
 
+/// Gives an image of the node a second reference.
+pub(crate) fn tag_image(cluster: &Cluster, from: &str, to: &str) -> Result<()> {
+    process::output(ctr_images(cluster).args(["tag", "--force", from, to])).map(drop)
+}
+
 /// References of the images in containerd.
 pub(crate) fn images(cluster: &Cluster) -> Result<Vec<String>> {
     let listed = process::output(ctr_images(cluster).args(["list", "--quiet"]))?;

@@ -42,7 +42,8 @@ pub(crate) fn operator(cluster: &Cluster, images: &Images, progress: &Progress) 
             vec!["upgrade", "--install", RELEASE, chart.to_str().context("the checkout's path is not UTF-8")?];
         helm.extend(["--namespace", SYSTEM, "--create-namespace"]);
         let values = values(images);
-        helm.extend(["--set-string", &values]);
+        // Not a default: a cluster's administrator decides who may evict pods.
+        helm.extend(["--set-string", &values, "--set", "rbac.evictMissed=true"]);
         process::output(&mut cluster.command("helm", helm)).map(drop)?;
         wait(step, LIMIT, || {
             let running = json(cluster, &["get", "deployment", RELEASE, "--namespace", SYSTEM, "--output=json"])?;

@@ -28,7 +28,7 @@ const LOWEST_PORT: u16 = 1024;
 /// Of tags that a pod adds.
 const MOST_TAGS: usize = 32;
 /// Keys of ours. Others below the prefix are mistyped, most likely.
-const KNOWN: [&str; 17] = [
+pub(super) const KNOWN: [&str; 16] = [
     super::INJECT,
     super::STATUS,
     super::SKIPPED,
@@ -45,7 +45,6 @@ const KNOWN: [&str; 17] = [
     "veneur.dev/memory-limit",
     "veneur.dev/log-level",
     "veneur.dev/env-skip",
-    "veneur.dev/auto-restart",
 ];
 
 /// What a pod wishes for itself.

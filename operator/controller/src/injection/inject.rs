@@ -115,12 +115,12 @@ fn fits(pod: &Pod<'_>, settings: &Settings) -> Result<(), Skip> {
     if pod.annotation(MIRROR).is_some() {
         return skip(SkipReason::StaticPod, "the pod comes from a file of its node".to_owned());
     }
-    if let Some(os) = pod.other_os() {
-        return skip(SkipReason::UnsupportedOS, format!("the pod runs on {os}, the sidecar on linux only"));
-    }
     if settings.mode == Mode::EnvOnly {
         let hint = "veneur.dev/mode: env-only needs spec.node.enabled in the pipeline";
         return if settings.node.is_some() { Ok(()) } else { skip(SkipReason::NoNodeAgent, hint.to_owned()) };
+    }
+    if let Some(os) = pod.other_os() {
+        return skip(SkipReason::UnsupportedOS, format!("the pod runs on {os}, the sidecar on linux only"));
     }
     if pod.on_host_network() {
         if settings.has_udp() {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use veneur_config::{NameMatch, Server, parse};
 use veneur_operator_api::VeneurPipeline;
 
-use super::{Namespace, Outcome, SKIPPED, SkipReason, decide};
+use super::{Namespace, Outcome, SKIPPED, SkipReason, annotations, decide};
 use crate::test_support::{FULL, SMALLEST, defaults, golden, golden_path, pipeline, yaml};
 
 /// `metrics/default`, `metrics/full` and `shop/checkout`.
@@ -440,4 +440,17 @@ fn a_sidecar_trusts_the_authority_of_its_proxies_and_a_new_one_makes_no_pod_outd
     assert_eq!(before, after);
     let why = decided_by(&asking("metrics/default"), &pipeline, &named("shop")).expect_err("there is no authority");
     assert!(why.starts_with("PipelineNotAccepted: spec.tls.mode"), "{why}");
+}
+
+#[test]
+fn every_reason_and_every_annotation_is_documented() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/injection.md");
+    let text = fs::read_to_string(path).expect("docs/injection.md");
+    for reason in SkipReason::ALL {
+        assert!(text.contains(&format!("| `{reason:?}` |")), "{reason:?} has no row");
+    }
+    for key in annotations::KNOWN {
+        let short = key.trim_start_matches("veneur.dev/");
+        assert!(text.contains(&format!("`{key}`")) || text.contains(&format!("`{short}`")), "{key} has no row");
+    }
 }
