@@ -28,9 +28,9 @@ fn image() -> String {
 
 /// A script as a `ConfigMap`.
 fn script(namespace: &Namespace, name: &str, lines: &str) -> String {
-    let indented: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    let indented = lines.replace('\n', "\n    ");
     format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: {name}, namespace: {} }}\ndata:\n  app.py: |\n{indented}",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: {name}, namespace: {} }}\ndata:\n  app.py: |\n    {indented}\n",
         namespace.0
     )
 }
@@ -259,7 +259,7 @@ fn sidecar_image(pod: &Value) -> Option<&str> {
 #[test]
 fn pods_that_the_webhook_missed_are_evicted_where_their_pipeline_says_so() {
     let (metrics, shop) = (Namespace::new("missed"), Namespace::new("missed-shop"));
-    let fleet = running(&metrics);
+    running(&metrics);
     let evict = json!({"spec": {"injection": {"onMissed": "Evict"}}}).to_string();
     kubectl(&["-n", &metrics.0, "patch", "veneurpipeline", "fleet", "--type=merge", "-p", &evict]).expect("patched");
     // As if the webhook were away: it does not see the pods of such a namespace.
@@ -295,13 +295,12 @@ spec:
         let injected = injected();
         if injected == 2 { Ok(()) } else { Err(format!("{injected} of 2")) }
     });
-    drop(fleet);
 }
 
 #[test]
 fn a_labelled_namespace_of_the_restricted_standard_gets_sidecars_and_owners_are_told() {
     let (metrics, shop) = (Namespace::new("labelled"), Namespace::new("labelled-shop"));
-    let fleet = running(&metrics);
+    running(&metrics);
     for label in ["veneur.dev/injection=enabled", "pod-security.kubernetes.io/enforce=restricted"] {
         kubectl(&["label", "namespace", &shop.0, label]).expect("labelled");
     }
@@ -353,5 +352,4 @@ spec:
             if told { Ok(()) } else { Err("not yet".to_owned()) }
         });
     }
-    drop(fleet);
 }

@@ -125,7 +125,7 @@ async fn settle(
     match &result {
         Ok(()) => tracing::info!(namespace, pod = name, workload, image = pod.wanted, "Sidecar upgraded in place"),
         Err(error) => {
-            tracing::warn!(namespace, pod = name, workload, image = pod.wanted, %error, "Sidecar not upgraded")
+            tracing::warn!(namespace, pod = name, workload, image = pod.wanted, %error, "Sidecar not upgraded");
         }
     }
     let Err(error) = &result else {
