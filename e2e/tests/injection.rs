@@ -214,7 +214,7 @@ spec:
     eventually("both sidecars run the new image", Duration::from_mins(5), || {
         let pods = pods();
         let images: Vec<&str> = pods.as_array().into_iter().flatten().filter_map(sidecar_image).collect();
-        let stamped = pods.to_string().matches(&format!(":{next}\\\\\\\"")).count();
+        let stamped = pods.as_array().into_iter().flatten().filter(|pod| stamped_image(pod).ends_with(&next)).count();
         let done = images.len() == 2 && images.iter().all(|image| image.ends_with(&format!(":{next}"))) && stamped == 2;
         if !done {
             return Err(format!("{images:?}, {stamped} stamps"));
@@ -246,6 +246,12 @@ spec:
         "exchange: over the socket {taken} of {taken}; over UDP {arrived} of {sent}, a gap of {:.1} s a pod",
         (sent - arrived) / 2.0 * 0.002
     );
+}
+
+fn stamped_image(pod: &Value) -> String {
+    let text = pod["metadata"]["annotations"]["veneur.dev/status"].as_str().unwrap_or_default();
+    let stamp: Value = serde_json::from_str(text).unwrap_or_default();
+    stamp["image"].as_str().unwrap_or_default().to_owned()
 }
 
 fn sidecar_image(pod: &Value) -> Option<&str> {

@@ -104,11 +104,13 @@ struct Tried {
 }
 
 impl Workloads {
-    /// A pod of a workload whose turn it is. A pod without a controller would be gone for good.
+    /// A pod of a workload whose turn it is. A pod without a controller would be gone for good, and with a Job's the work
+    /// that it has done, perhaps the Job.
     fn choose<'a>(&mut self, mut missed: impl Iterator<Item = &'a Missed>, now: Instant) -> Option<&'a Missed> {
         self.0.retain(|_, tried| now.duration_since(tried.at) < MEMORY);
         missed.find(|pod| {
-            pod.owned && self.0.get(&key(pod)).is_none_or(|tried| now.duration_since(tried.at) >= tried.pace)
+            let made_anew = pod.owned && !pod.workload.starts_with("Job/");
+            made_anew && self.0.get(&key(pod)).is_none_or(|tried| now.duration_since(tried.at) >= tried.pace)
         })
     }
 
@@ -150,7 +152,12 @@ mod tests {
     #[test]
     fn a_workload_loses_one_pod_at_a_time_and_the_others_have_their_turn() {
         let (mut workloads, now) = (Workloads::default(), Instant::now());
-        let all = [missed("Pod/bare", "bare", 0, false), missed("a", "a1", 0, true), missed("a", "a2", 0, true)];
+        let all = [
+            missed("Pod/bare", "bare", 0, false),
+            missed("Job/j", "j", 0, true),
+            missed("a", "a1", 0, true),
+            missed("a", "a2", 0, true),
+        ];
         let other = [missed("b", "b1", 0, true)];
         let mut names = Vec::new();
         for step in 0..4 {
@@ -161,7 +168,7 @@ mod tests {
             }
         }
         assert_eq!(names, ["a1", "b1"]);
-        let later = workloads.choose(all[2..].iter(), now + WORKLOAD_PACE).map(|pod| pod.name.to_string());
+        let later = workloads.choose(all[3..].iter(), now + WORKLOAD_PACE).map(|pod| pod.name.to_string());
         assert_eq!(later.as_deref(), Some("a2"));
     }
 
