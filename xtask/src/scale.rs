@@ -122,7 +122,7 @@ impl Scale {
         let (idle_percent, idle_writes) = progress.step(&format!("{} s at rest", self.idle_seconds), |_| {
             let (before, begun) = (readings::cpu(pid)?, Instant::now());
             thread::sleep(Duration::from_secs(self.idle_seconds.into()));
-            let used = (readings::cpu(pid)? - before).as_secs_f64() / begun.elapsed().as_secs_f64();
+            let used = readings::cpu(pid)?.saturating_sub(before).as_secs_f64() / begun.elapsed().as_secs_f64();
             Ok((used * 100.0, audit.writes_since(mark)?.len()))
         })?;
         let mark = audit.mark()?;
@@ -174,8 +174,8 @@ impl Scale {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         let mut sorted = latencies_ms.clone();
         sorted.sort_by(f64::total_cmp);
-        let rank = |share: f64| {
-            let index = (share * sorted.len() as f64).ceil() as usize;
+        let rank = |percent: usize| {
+            let index = (percent * sorted.len()).div_ceil(100);
             sorted.get(index.saturating_sub(1)).copied().unwrap_or(f64::NAN)
         };
         println!("{} pipelines, {} pods that ask", self.pipelines, self.pods);
@@ -188,14 +188,14 @@ impl Scale {
         verdict("its peak", mib(memory.peak), "MiB", MOST_MEMORY_MIB);
         verdict("CPU at rest", *idle_percent, "% of a core", MOST_IDLE_PERCENT);
         verdict("writes at rest", *idle_writes as f64, "requests", 0.0);
-        verdict("one change, write to status, p99", rank(0.99), "ms", MOST_LATENCY_MS);
-        println!("    p50 {:.0} ms, most {:.0} ms, of {}", rank(0.5), rank(1.0), sorted.len());
+        verdict("one change, write to status, p99", rank(99), "ms", MOST_LATENCY_MS);
+        println!("    p50 {:.0} ms, most {:.0} ms, of {}", rank(50), rank(100), sorted.len());
         let met = restart.seconds <= MOST_SETTLE_SECONDS
             && restart_writes.is_empty()
             && mib(memory.peak) <= MOST_MEMORY_MIB
             && *idle_percent <= MOST_IDLE_PERCENT
             && *idle_writes == 0
-            && rank(0.99) <= MOST_LATENCY_MS;
+            && rank(99) <= MOST_LATENCY_MS;
         ensure!(met, "a bar is missed, see above");
         Ok(())
     }

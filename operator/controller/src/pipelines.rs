@@ -85,11 +85,25 @@ impl Pipelines {
     }
 }
 
+/// For pods it matters what a pipeline's tiers run, not what is said about them: a thousand statuses are megabytes.
+fn forget_what_nobody_asks(pipeline: &mut VeneurPipeline) {
+    if let Some(status) = &mut pipeline.status {
+        status.conditions.iter_mut().for_each(|condition| condition.message = String::new());
+        (status.ring, status.injection, status.account) = (None, None, None);
+        status.sinks = Vec::new();
+    }
+}
+
 impl PipelineWatch {
     /// Watches until `stop`.
     pub async fn run(self, client: Client, stop: CancellationToken) {
         let Self { writer, listed, changed } = self;
-        let events = controller::pipelines(client).reflect(writer);
+        let events = controller::pipelines(client).modify(|watched| {
+            if let Ok(pipeline) = &mut watched.0 {
+                forget_what_nobody_asks(pipeline);
+            }
+        });
+        let events = events.reflect(writer);
         let mut events = std::pin::pin!(events.take_until(stop.cancelled_owned()));
         while let Some(event) = events.next().await {
             match event {

@@ -29,7 +29,11 @@ pub(super) fn install(cluster: &Cluster) -> Result<()> {
     let crd = workspace().join("crds/veneurpipelines.veneur.dev.yaml");
     let crd = crd.to_str().context("the path is not UTF-8")?;
     cluster.kubectl(["apply", "--server-side", "--filename", crd])?;
-    cluster.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "--filename", crd])?;
+    // A definition that was stored a moment ago has no conditions, which kubectl does not wait for.
+    let wait = ["wait", "--for=condition=Established", "--timeout=60s", "--filename", crd];
+    if cluster.kubectl(wait).is_err() {
+        cluster.kubectl(wait)?;
+    }
     let own = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OWN_NAMESPACE}});
     let webhook = json!({
         "apiVersion": "admissionregistration.k8s.io/v1",

@@ -41,12 +41,15 @@ fn within(live: &Value, desired: &Value, amounts: bool) -> bool {
     }
 }
 
+/// What the API server leaves out: the zero of each type. Where zero is not the default, it is there.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
+        Value::Bool(yes) => !yes,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
         Value::Object(members) => members.values().all(is_empty),
         Value::Array(items) => items.is_empty(),
-        _ => false,
     }
 }
 
@@ -109,6 +112,14 @@ mod tests {
             assert!(!contains(&live, &desired), "{path}");
         }
         assert!(!contains(&json!({"spec": {}}), &desired));
+    }
+
+    #[test]
+    fn what_is_left_out_is_the_zero_of_its_type() {
+        let desired = json!({"spec": {"publishNotReadyAddresses": false, "policy": "", "rules": [], "emptyDir": {}}});
+        assert!(contains(&json!({}), &desired));
+        assert!(!contains(&json!({"spec": {"publishNotReadyAddresses": true}}), &desired));
+        assert!(!contains(&json!({}), &json!({"spec": {"replicas": 1}})));
     }
 
     #[test]
