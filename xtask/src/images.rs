@@ -3,6 +3,7 @@
 //! Each is packed offline into one OCI archive below `target/image`, under a tag made from its content: a changed image
 //! rolls its pods, an unchanged one changes nothing. An image is packed anew only when what goes into it has changed.
 
+mod bill;
 mod programs;
 mod sample;
 
@@ -57,7 +58,7 @@ pub(crate) fn build(progress: &Progress) -> Result<Images> {
         // Two commands in one checkout (a demo and a test) must not write one archive.
         let lock = File::create(folder.join("lock")).context("cannot open the lock file of the images")?;
         lock.lock().context("cannot lock the images")?;
-        let program = |name: &str| pack(&folder, &programs::image(&programs, name));
+        let program = |name: &str| pack(&folder, &programs::image(&programs, name)?);
         Ok(Images {
             veneur: program("veneur")?,
             operator: program("veneur-operator")?,

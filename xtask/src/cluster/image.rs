@@ -2,6 +2,7 @@
 //!
 //! The same content gives the same digests: entries carry no time stamps and no owners.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ pub(crate) struct Image {
     pub(crate) environment: Vec<String>,
     /// `UID` or `UID:GID`; empty for root.
     pub(crate) user: String,
+    /// What it is, by the keys of the OCI: labels of the image and annotations of its manifest.
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// A file, link or whole folder of a layer; paths are relative to the image's root.
@@ -55,7 +58,7 @@ pub(crate) fn pack(image: &Image, archive: &Path) -> Result<String> {
     }
     let config = Blob::of(&json!({
         "architecture": architecture(), "os": "linux",
-        "config": {"Entrypoint": image.entrypoint, "Env": image.environment, "User": image.user},
+        "config": {"Entrypoint": image.entrypoint, "Env": image.environment, "User": image.user, "Labels": image.labels},
         // Layers are not compressed, so their digests are also those of their content.
         "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|it| &it.digest).collect::<Vec<_>>()},
     }));
@@ -63,6 +66,7 @@ pub(crate) fn pack(image: &Image, archive: &Path) -> Result<String> {
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": config.descriptor("application/vnd.oci.image.config.v1+json"),
         "layers": layers.iter().map(|it| it.descriptor("application/vnd.oci.image.layer.v1.tar")).collect::<Vec<_>>(),
+        "annotations": image.labels,
     }));
     let mut entry = manifest.descriptor("application/vnd.oci.image.manifest.v1+json");
     let reference = tagged(&image.reference, &manifest.digest);

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::{USER, target};
+use super::{USER, bill, target};
 use crate::cluster::image::{Entry, Image};
 use crate::cluster::progress::Progress;
 use crate::cluster::{process, workspace};
@@ -36,14 +36,25 @@ pub(super) fn build(progress: &Progress) -> Result<PathBuf> {
     Ok(target().join(triple).join("release"))
 }
 
-/// The image of one executable.
-pub(super) fn image(folder: &Path, name: &str) -> Image {
+/// The image of one executable, with the bill of what is in it: `/NAME.cdx.json`.
+pub(super) fn image(folder: &Path, name: &str) -> Result<Image> {
     let program = Entry::File { path: name.into(), source: folder.join(name), mode: 0o755 };
-    Image {
+    let bill = bill::write(name, &target())?;
+    let bill = Entry::File { path: format!("{name}.cdx.json").into(), source: bill, mode: 0o644 };
+    let label = |key: &str, value: &str| (format!("org.opencontainers.image.{key}"), value.to_owned());
+    // No revision: the same content has to have the same digest, whatever commit it was made from.
+    let labels = [
+        label("title", name),
+        label("version", env!("CARGO_PKG_VERSION")),
+        label("licenses", env!("CARGO_PKG_LICENSE")),
+        label("base.name", "scratch"),
+    ];
+    Ok(Image {
         reference: format!("localhost/{name}"),
-        layers: vec![vec![program]],
+        layers: vec![vec![program, bill]],
+        labels: labels.into(),
         entrypoint: vec![format!("/{name}")],
         user: USER.into(),
         ..Image::default()
-    }
+    })
 }
