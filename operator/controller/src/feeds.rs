@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use veneur_operator_api::{InjectionReason, InjectionStatus, WebhookReason};
+use veneur_operator_api::{InjectionReason, InjectionStatus, VeneurPipeline, WebhookReason};
 
 use crate::{
+    injection::{cluster_default, id},
+    pipelines::Pipelines,
     pods::{Counts, Snapshot},
     probe::{self, Probe},
 };
@@ -70,6 +72,8 @@ pub struct Feeds {
     pub pods: watch::Receiver<Arc<Snapshot>>,
     /// Whether the webhook is reached.
     pub webhook: watch::Receiver<Probe>,
+    /// Every pipeline.
+    pub pipelines: Pipelines,
 }
 
 impl Feeds {
@@ -77,6 +81,17 @@ impl Feeds {
     pub fn injection_of(&self, pipeline: &Key) -> Option<InjectionReport> {
         let snapshot = self.pods.borrow();
         snapshot.listed.then(|| injection(snapshot.pipelines.get(&pipeline.to_string()).unwrap_or(&Counts::default())))
+    }
+
+    /// The older pipeline that is the cluster's default in place of this one, which says that it is.
+    pub fn older_default(&self, pipeline: &VeneurPipeline) -> Option<Key> {
+        if !pipeline.spec.injection.cluster_default {
+            return None;
+        }
+        self.pipelines.with(|pipelines| {
+            let default = cluster_default(pipelines).map(id).filter(|default| *default != id(pipeline))?;
+            Some(Key::new(default.0, default.1))
+        })
     }
 
     /// How the webhook is doing; nothing until it was probed.

@@ -31,7 +31,7 @@ use crate::{
     reconcile::validate::{Validated, validate},
 };
 pub use choice::{NAMESPACE_LABEL, NAMESPACE_PIPELINE, Namespace};
-pub(crate) use choice::{Wish, choose, id, resolve};
+pub(crate) use choice::{Wish, choose, cluster_default, id, resolve};
 pub use patch::Patch;
 use pod::Pod;
 pub use settings::Mode;

@@ -158,7 +158,7 @@ async fn run(options: Run) -> anyhow::Result<()> {
     let excluded = options.excluded_namespaces.iter().chain([&options.namespace]).cloned().collect();
     let (pods, pod_watch) = pods(pipelines.clone(), namespaces.clone(), defaults.clone(), excluded);
     let reachable = watch::Sender::default();
-    let feeds = Feeds { pods: pods.changes(), webhook: reachable.subscribe() };
+    let feeds = Feeds { pods: pods.changes(), webhook: reachable.subscribe(), pipelines: pipelines.clone() };
     let certificates = tier_certificates(&client, &options).await?;
     let context = Arc::new(Context {
         client: client.clone(),

@@ -90,6 +90,7 @@ async fn once(watched: &Watched, context: &Context) -> Result<(&'static str, Act
         fleet: context.fleet.report_of(&key),
         injection: context.feeds.injection_of(&key),
         webhook: context.feeds.webhook(),
+        older_default: context.feeds.older_default(pipeline),
     };
     let before = pipeline.status.as_ref();
     let mut after = status::status(before, pipeline.metadata.generation, &outcome, &around, &now);

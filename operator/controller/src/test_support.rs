@@ -24,7 +24,11 @@ use crate::{
 
 /// What a reconciliation shares, with nothing seen yet.
 pub(crate) fn context(client: Client) -> Arc<Context> {
-    let feeds = Feeds { pods: watch::Sender::default().subscribe(), webhook: watch::Sender::default().subscribe() };
+    let feeds = Feeds {
+        pods: watch::Sender::default().subscribe(),
+        webhook: watch::Sender::default().subscribe(),
+        pipelines: crate::pipelines::pipelines().0,
+    };
     Arc::new(Context {
         client: client.clone(),
         defaults: defaults(),

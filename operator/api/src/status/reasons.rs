@@ -31,6 +31,8 @@ reasons! {
         Invalid,
         /// It was stored under another definition than this operator's.
         Undecodable,
+        /// It can be used, but another pipeline is the cluster's default.
+        DuplicateClusterDefault,
     }
 }
 

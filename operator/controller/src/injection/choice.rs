@@ -114,11 +114,7 @@ fn unnamed<'a>(namespace: &Namespace, pipelines: &[&'a VeneurPipeline]) -> Resul
 
 /// The oldest, where several are called the default: the younger are told so in their status.
 fn default_of_cluster<'a>(namespace: &Namespace, pipelines: &[&'a VeneurPipeline]) -> Result<&'a VeneurPipeline, Skip> {
-    let age = |pipeline: &&VeneurPipeline| {
-        (pipeline.metadata.creation_timestamp.clone(), id(pipeline).0.to_owned(), id(pipeline).1.to_owned())
-    };
-    let default = pipelines.iter().copied().filter(|pipeline| admitted::is_default(pipeline)).min_by_key(age);
-    default.ok_or_else(|| {
+    cluster_default(pipelines).ok_or_else(|| {
         let example = pipelines.iter().map(|pipeline| id(pipeline)).min();
         let hint = example.map(|(namespace, name)| format!(": name one, as {INJECT}: {namespace}/{name}"));
         let detail = format!(
@@ -128,6 +124,14 @@ fn default_of_cluster<'a>(namespace: &Namespace, pipelines: &[&'a VeneurPipeline
         );
         SkipReason::NoPipeline.because(detail)
     })
+}
+
+/// The pipeline of pods whose namespace has none: of several that say so, the oldest.
+pub(crate) fn cluster_default<'a>(pipelines: &[&'a VeneurPipeline]) -> Option<&'a VeneurPipeline> {
+    let age = |pipeline: &&VeneurPipeline| {
+        (pipeline.metadata.creation_timestamp.clone(), id(pipeline).0.to_owned(), id(pipeline).1.to_owned())
+    };
+    pipelines.iter().copied().filter(|pipeline| admitted::is_default(pipeline)).min_by_key(age)
 }
 
 /// A few typing errors apart, or the right name in another namespace, is near enough to be meant.

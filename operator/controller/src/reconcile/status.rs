@@ -14,7 +14,7 @@ use veneur_operator_api::{
 
 use super::observe::TierReport;
 use crate::{
-    feeds::{InjectionReport, WebhookReport},
+    feeds::{InjectionReport, Key, WebhookReport},
     fleet::FleetReport,
 };
 
@@ -52,6 +52,8 @@ pub struct Around {
     pub injection: Option<InjectionReport>,
     /// Whether pods reach the webhook.
     pub webhook: Option<WebhookReport>,
+    /// The older pipeline that is the cluster's default, where this one says that it is.
+    pub older_default: Option<Key>,
 }
 
 /// The three words of Kubernetes.
@@ -165,8 +167,7 @@ fn findings(outcome: &Outcome, around: &Around) -> Findings {
                 ReconciledReason::Paused | ReconciledReason::Reconciling => Verdict::Unknown,
                 _ => Verdict::False,
             };
-            let accepted = Finding::new(Verdict::True, AcceptedReason::Valid.as_str(), "the spec is valid");
-            (accepted, Finding::new(verdict, reason.as_str(), message), tiers.as_deref())
+            (accepted(around), Finding::new(verdict, reason.as_str(), message), tiers.as_deref())
         }
     };
     Findings {
@@ -178,6 +179,20 @@ fn findings(outcome: &Outcome, around: &Around) -> Findings {
         injection: injection(around),
         sinks: sinks(around),
         webhook: webhook(around),
+    }
+}
+
+/// A spec that can be used, though perhaps not in all it says.
+fn accepted(around: &Around) -> Finding {
+    match &around.older_default {
+        None => Finding::new(Verdict::True, AcceptedReason::Valid.as_str(), "the spec is valid"),
+        Some(older) => {
+            let message = format!(
+                "injection.clusterDefault: {older} is older and stays the cluster's default; all else of this pipeline \
+                 works: set it to false here or there"
+            );
+            Finding::new(Verdict::False, AcceptedReason::DuplicateClusterDefault.as_str(), message)
+        }
     }
 }
 

@@ -145,3 +145,28 @@ async fn a_pipeline_that_is_being_deleted_is_left_alone() {
     reconcile(watched(object), context(client)).await.expect("nothing to do");
     assert!(seen.lock().expect("no poison").is_empty());
 }
+
+#[test]
+fn of_two_defaults_of_the_cluster_the_younger_names_the_older_and_both_run() {
+    let spec = "{sinks: [{name: debug, debug: {}}], injection: {clusterDefault: true}}";
+    let (older, younger) = (pipeline("alpha", spec), pipeline("beta", spec));
+    assert_eq!(
+        crate::injection::cluster_default(&[&younger, &older]).map(crate::injection::id),
+        Some(("metrics", "alpha"))
+    );
+    let around = super::status::Around {
+        older_default: Some(crate::feeds::Key::new("metrics", "alpha")),
+        ..super::status::Around::default()
+    };
+    let outcome = super::status::Outcome::Accepted {
+        reconciled: (veneur_operator_api::ReconciledReason::Applied, "applied".to_owned()),
+        tiers: None,
+    };
+    let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time("2026-11-26T10:00:00Z".parse().expect("a time"));
+    let told = super::status::status(None, Some(1), &outcome, &around, &now);
+    let accepted = told.conditions.iter().find(|condition| condition.type_ == "Accepted").expect("is set");
+    assert_eq!((accepted.status.as_str(), accepted.reason.as_str()), ("False", "DuplicateClusterDefault"));
+    assert!(accepted.message.contains("metrics/alpha is older"), "{}", accepted.message);
+    let ready = told.conditions.iter().find(|condition| condition.type_ == "Ready").expect("is set");
+    assert_ne!(ready.status, "False", "it runs on: {}", ready.message);
+}

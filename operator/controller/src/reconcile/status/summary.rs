@@ -10,7 +10,7 @@ use super::{Around, Finding, Findings, Tiers, Verdict};
 /// without a sidecar concern others and show in the column REASON only, and so does an object that could not be applied
 /// while the tiers run on.
 pub(super) fn ready(findings: &Findings, tiers: Option<&Tiers>, around: &Around) -> Finding {
-    if findings.accepted.verdict == Verdict::False {
+    if findings.accepted.verdict == Verdict::False && around.older_default.is_none() {
         return findings.accepted.clone();
     }
     // Globals come first among the causes: without them nothing is published, however well the proxies do.
@@ -47,9 +47,9 @@ pub(super) fn reason(ready: &Finding, findings: &Findings) -> &'static str {
     if ready.verdict != Verdict::True {
         return ready.reason;
     }
-    let Findings { accepted: _, reconciled, proxy, global, ring, injection, sinks, webhook } = findings;
+    let Findings { accepted, reconciled, proxy, global, ring, injection, sinks, webhook } = findings;
     let waits = reconciled.reason == ReconciledReason::UpgradeWaiting.as_str();
-    let wrong = [Some(reconciled).filter(|_| !waits), Some(sinks), Some(injection), Some(webhook)];
+    let wrong = [Some(accepted), Some(reconciled).filter(|_| !waits), Some(sinks), Some(injection), Some(webhook)];
     if let Some(worst) = wrong.into_iter().flatten().find(|finding| finding.verdict == Verdict::False) {
         return worst.reason;
     }

@@ -125,7 +125,7 @@ fn the_reason_is_that_of_the_worst_condition() {
         message: "2 pods".to_owned(),
     };
     let expired = WebhookReport { reason: WebhookReason::CertificateExpired, message: "over".to_owned() };
-    let around = Around { injection: Some(missed), webhook: Some(expired), fleet: None };
+    let around = Around { injection: Some(missed), webhook: Some(expired), ..Around::default() };
     let reason = |outcome: &Outcome, around: &Around| {
         status(None, Some(1), outcome, around, &at(0)).summary_reason.expect("a reason")
     };
