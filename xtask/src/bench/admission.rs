@@ -111,7 +111,8 @@ impl Admission {
 fn objects() -> String {
     let mut text = String::from(
         "apiVersion: v1\nkind: Namespace\nmetadata: { name: veneur-system }\n---\n\
-         apiVersion: v1\nkind: Namespace\nmetadata: { name: metrics }\n",
+         apiVersion: v1\nkind: Namespace\nmetadata: { name: metrics }\n---\n\
+         apiVersion: v1\nkind: Namespace\nmetadata: { name: shop }\n",
     );
     let pipelines = (0..PIPELINES).map(|number| {
         format!(
