@@ -7,7 +7,7 @@
 //! written in it, by its own monotonic clock; the leader counts from before its last successful write. Every write
 //! carries the version that it replaces. Not here: what the leader does.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::{
@@ -28,6 +28,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
+
+use crate::labels::{FIELD_MANAGER, MANAGED_BY};
 
 /// Between two tries of what failed.
 const RETRY: Duration = Duration::from_secs(1);
@@ -217,7 +219,9 @@ impl Candidate {
             ..LeaseSpec::default()
         };
         let Some(seen) = seen else {
-            let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+            // By the label other operators find it.
+            let labels = BTreeMap::from([(MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned())]);
+            let metadata = ObjectMeta { name: Some(self.name.clone()), labels: Some(labels), ..ObjectMeta::default() };
             return self.leases.create(&PostParams::default(), &Lease { metadata, spec: Some(spec) }).await;
         };
         let lease = Lease { metadata: seen.metadata.clone(), spec: Some(spec) };

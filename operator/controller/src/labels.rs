@@ -11,6 +11,8 @@ pub const STATUS_MANAGER: &str = "veneur-operator-status";
 /// Manager of the CA bundle in the webhook configuration, whose other fields are the chart's.
 pub const CA_MANAGER: &str = "veneur-operator-ca";
 
+/// Label: whose an object is; on the operator's own Lease too.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Label: name of the pipeline a pod belongs to or is injected for.
 pub const PIPELINE: &str = "veneur.dev/pipeline";
 /// Label: namespace of that pipeline, on injected pods.

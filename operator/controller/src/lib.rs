@@ -32,6 +32,7 @@ pub mod pipelines;
 pub mod pods;
 pub mod probe;
 pub mod reconcile;
+pub mod rivals;
 pub mod selftest;
 pub mod serve;
 pub mod telemetry;

@@ -31,9 +31,10 @@ use veneur_operator::{
     leaf::{Shown, Source},
     live::{Live, Staleness},
     namespaces::namespaces,
-    pipelines::pipelines,
-    pods::pods,
+    pipelines::{Pipelines, pipelines},
+    pods::{Pods, pods},
     probe,
+    rivals::Rivals,
     selftest::Selftest,
     serve::serve,
     telemetry::Telemetry,
@@ -190,8 +191,9 @@ async fn run(options: Run) -> anyhow::Result<()> {
     }));
     let (notices, notice_writer) = notices();
     tasks.spawn(pod_watch.run(client.clone(), end.clone()));
-    let webhook =
-        Webhook::new(pipelines.clone(), namespaces, context.defaults.clone(), notices).trusting(certificates.clone());
+    let webhook = Webhook::new(pipelines.clone(), namespaces, context.defaults.clone(), notices)
+        .trusting(certificates.clone())
+        .counted(context.telemetry.clone());
     tasks.spawn(serve(webhook_listener, Some(leaf.acceptor()), end.clone(), move |request| {
         let webhook = webhook.clone();
         async move { webhook.answer(request).await }
@@ -210,26 +212,20 @@ async fn run(options: Run) -> anyhow::Result<()> {
     tasks.spawn(notice_writer.run(client.clone(), Some(identity(&options)), end.clone()));
     let (seeing, until) = (Arc::clone(&context), end.clone());
     tasks.spawn(async move { seeing.live.run(&seeing.client, &until).await });
+    let rivals = Rivals::new(
+        client.clone(),
+        &options.namespace,
+        &options.lease,
+        context.events.clone(),
+        context.telemetry.clone(),
+    );
     let candidate =
         Candidate::new(client, &options.namespace, &options.lease, &identity(&options), options.lease_duration);
     tasks.spawn(
         Gauges { leaf: shown, authorities, leading: candidate.leading() }.run(context.telemetry.clone(), end.clone()),
     );
-    tasks.spawn(candidate.run(ending.clone(), move |stop| {
-        let mut tasks = JoinSet::new();
-        if let Some(safe) = safe.clone() {
-            tasks.spawn(configuration.clone().publish(safe, stop.clone()));
-        }
-        if let Some(certificates) = &certificates {
-            tasks.spawn(Arc::clone(certificates).rotate(pipelines.clone(), stop.clone()));
-        }
-        tasks.spawn(evict::run(context.client.clone(), pods.clone(), pipelines.clone(), stop.clone()));
-        tasks.spawn(upgrade::run(context.client.clone(), pods.clone(), pipelines.clone(), stop.clone()));
-        let (asking, until) = (Arc::clone(&context), stop.clone());
-        tasks.spawn(async move { asking.fleet.run(&asking.live, &asking.telemetry, &until).await });
-        tasks.spawn(controller::run(Arc::clone(&context), stop.clone()));
-        all(tasks, stop)
-    }));
+    let leader = Leader { context, pods, pipelines, rivals, safe, configuration, certificates };
+    tasks.spawn(candidate.run(ending.clone(), move |stop| leader.clone().work(stop)));
 
     tracing::info!(webhook = %options.webhook_address, health = %options.health_address, image = options.image, "Running");
     let early = tokio::select! {
@@ -268,6 +264,41 @@ async fn client() -> anyhow::Result<kube::Client> {
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// What the replica that leads works with.
+#[derive(Clone)]
+struct Leader {
+    context: Arc<Context>,
+    pods: Pods,
+    pipelines: Pipelines,
+    rivals: Rivals,
+    safe: Option<Safe>,
+    configuration: Configuration,
+    certificates: Option<Arc<TierCertificates>>,
+}
+
+impl Leader {
+    /// What only one replica does at a time, until `stop`.
+    async fn work(self, stop: CancellationToken) {
+        let Self { context, pods, pipelines, rivals, safe, configuration, certificates } = self;
+        let mut tasks = JoinSet::new();
+        // The webhook is this release's own, whichever of them reconciles.
+        if let Some(safe) = safe {
+            tasks.spawn(configuration.publish(safe, stop.clone()));
+        }
+        rivals.until_alone(&stop).await;
+        tasks.spawn(rivals.watch(stop.clone()));
+        if let Some(certificates) = certificates {
+            tasks.spawn(certificates.rotate(pipelines.clone(), stop.clone()));
+        }
+        tasks.spawn(evict::run(context.client.clone(), pods.clone(), pipelines.clone(), stop.clone()));
+        tasks.spawn(upgrade::run(context.client.clone(), pods, pipelines, stop.clone()));
+        let (asking, until) = (Arc::clone(&context), stop.clone());
+        tasks.spawn(async move { asking.fleet.run(&asking.live, &asking.telemetry, &until).await });
+        tasks.spawn(controller::run(context, stop.clone()));
+        all(tasks, stop).await;
+    }
 }
 
 /// Waits for what only one replica does at a time; dropping it ends it. One that ends before it is told to takes the

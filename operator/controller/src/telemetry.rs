@@ -21,10 +21,12 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::injection::SkipReason;
+
 /// One label.
 type One = [(&'static str, &'static str); 1];
 /// Two labels.
-type Two = [(&'static str, &'static str); 2];
+type Two = [(&'static str, String); 2];
 
 /// How the webhook answered for a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +66,6 @@ pub struct Telemetry {
     leader: Gauge,
     rivals: Gauge,
     polls: Family<One, Counter>,
-    evictions: Family<One, Counter>,
 }
 
 impl std::fmt::Debug for Telemetry {
@@ -98,7 +99,6 @@ impl Telemetry {
             leader: Gauge::default(),
             rivals: Gauge::default(),
             polls: Family::default(),
-            evictions: Family::default(),
         };
         telemetry.register();
         telemetry
@@ -126,7 +126,6 @@ impl Telemetry {
         let help = "Other operators that would reconcile the same pipelines: 0, or one has to go";
         registry.register("rivals", help, self.rivals.clone());
         registry.register("tier_polls", "Questions to pods of tiers for their state, by outcome", self.polls.clone());
-        registry.register("pods_evicted", "Pods evicted for want of a sidecar, by outcome", self.evictions.clone());
     }
 
     /// Adds what is read when somebody asks.
@@ -150,9 +149,10 @@ impl Telemetry {
         self.status_writes.inc();
     }
 
-    /// The webhook answered for a pod. `reason` is from a closed list, empty where there is nothing to say.
-    pub fn admitted(&self, decision: Decision, reason: &'static str, took: Duration) {
-        self.admissions.get_or_create(&[("decision", decision.as_str()), ("reason", reason)]).inc();
+    /// The webhook answered for a pod.
+    pub fn admitted(&self, decision: Decision, reason: Option<SkipReason>, took: Duration) {
+        let reason = reason.map(|reason| format!("{reason:?}")).unwrap_or_default();
+        self.admissions.get_or_create(&[("decision", decision.as_str().to_owned()), ("reason", reason)]).inc();
         self.admission_seconds.observe(took.as_secs_f64());
     }
 
@@ -178,11 +178,6 @@ impl Telemetry {
     /// A pod of a tier was asked, and `answered` or `failed`.
     pub fn polled(&self, answered: bool) {
         self.polls.get_or_create(&[("outcome", if answered { "answered" } else { "failed" })]).inc();
-    }
-
-    /// A pod without a sidecar was evicted, or its eviction was refused.
-    pub fn evicted(&self, done: bool) {
-        self.evictions.get_or_create(&[("outcome", if done { "evicted" } else { "refused" })]).inc();
     }
 
     /// Everything in the OpenMetrics text format.
@@ -214,12 +209,11 @@ mod tests {
         telemetry.reconciled("settled", Duration::from_millis(2));
         telemetry.object_written("created");
         telemetry.status_written();
-        telemetry.admitted(Decision::Injected, "", Duration::from_micros(300));
+        telemetry.admitted(Decision::Injected, None, Duration::from_micros(300));
         telemetry.certificate("webhook_ca", SystemTime::now(), SystemTime::now());
         telemetry.leads(true);
         telemetry.rivals(0);
         telemetry.polled(true);
-        telemetry.evicted(true);
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operator-metrics.md");
         let page = fs::read_to_string(path).expect("the page");
         let listed: BTreeSet<String> = page

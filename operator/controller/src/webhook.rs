@@ -16,7 +16,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     context::Defaults,
@@ -24,6 +24,7 @@ use crate::{
     namespaces::Namespaces,
     pipelines::Pipelines,
     serve::text,
+    telemetry::{Decision, Telemetry},
     tier_certificate::TierCertificates,
 };
 pub use notices::{NoticeWriter, Notices, notices};
@@ -44,6 +45,7 @@ pub struct Webhook {
     notices: Notices,
     /// The operator's authority for the tiers, if it has one.
     certificates: Option<Arc<TierCertificates>>,
+    telemetry: Telemetry,
 }
 
 impl std::fmt::Debug for Webhook {
@@ -55,13 +57,20 @@ impl std::fmt::Debug for Webhook {
 impl Webhook {
     /// A webhook over these pipelines and namespaces.
     pub fn new(pipelines: Pipelines, namespaces: Namespaces, defaults: Defaults, notices: Notices) -> Self {
-        Self { pipelines, namespaces, defaults: Arc::new(defaults), notices, certificates: None }
+        let telemetry = Telemetry::new();
+        Self { pipelines, namespaces, defaults: Arc::new(defaults), notices, certificates: None, telemetry }
     }
 
     /// The same, with the operator's authority for the tiers, which sidecars are to trust.
     #[must_use]
     pub fn trusting(self, certificates: Option<Arc<TierCertificates>>) -> Self {
         Self { certificates, ..self }
+    }
+
+    /// The same, counted there.
+    #[must_use]
+    pub fn counted(self, telemetry: Telemetry) -> Self {
+        Self { telemetry, ..self }
     }
 
     /// Answers a request of the API server.
@@ -79,14 +88,22 @@ impl Webhook {
             }
             Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the review did not arrive in time\n"),
         };
+        let begun = Instant::now();
         let Ok(review) = serde_json::from_slice::<Value>(&body) else {
             return text(StatusCode::BAD_REQUEST, "the body is no JSON\n");
         };
         if !self.pipelines.wait_until_listed(PATIENCE).await {
             tracing::warn!("Pod admitted as it is: the pipelines are not listed yet");
+            self.telemetry.admitted(Decision::Failed, None, begun.elapsed());
             return reviewed(&review, &Outcome::Untouched);
         }
         let outcome = self.review(&review).await.unwrap_or(Outcome::Untouched);
+        let (decision, reason) = match &outcome {
+            Outcome::Untouched => (Decision::Untouched, None),
+            Outcome::Injected { .. } => (Decision::Injected, None),
+            Outcome::Skipped { skip, .. } => (Decision::Skipped, Some(skip.reason)),
+        };
+        self.telemetry.admitted(decision, reason, begun.elapsed());
         reviewed(&review, &outcome)
     }
 
