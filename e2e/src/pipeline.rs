@@ -108,9 +108,15 @@ impl Fleet<'_> {
 
     /// Every point the intake has taken, but what proxies and globals say of themselves.
     pub fn received(&self) -> Vec<Received> {
+        self.try_received().expect("the intake answers")
+    }
+
+    /// The same, or why the intake does not answer just now.
+    pub fn try_received(&self) -> Result<Vec<Received>, String> {
         let path = format!("/api/v1/namespaces/{}/services/intake:8080/proxy/received", self.0.0);
-        let received: Vec<Received> = serde_json::from_value(raw(&path).expect("the intake answers")).expect("points");
-        received.into_iter().filter(|point| !point.metric.starts_with("veneur")).collect()
+        let answer = raw(&path).map_err(|refusal| refusal.0)?;
+        let received: Vec<Received> = serde_json::from_value(answer).expect("points");
+        Ok(received.into_iter().filter(|point| !point.metric.starts_with("veneur")).collect())
     }
 
     /// What the intake refused.

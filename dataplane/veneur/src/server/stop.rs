@@ -11,7 +11,7 @@ use veneur_metric::Stamp;
 use super::Running;
 use crate::{clock, handover::Handover};
 
-/// What part of a stopping instance's time forwarding may take, and what part the sinks; the rest is for publishing.
+/// What part of a stopping global's time forwarding may take, and what part the sinks; the rest is for publishing.
 const DELIVERY_SHARE: u32 = 4;
 
 /// How long import calls under way may take to end once an instance stops.
@@ -24,7 +24,13 @@ impl Running {
     /// interval as always; then nothing is left to hand over. A local has nobody to wait for. The order after that is
     /// what makes an OK worth something: no more imports, no more flushes, the last flush, delivery.
     pub async fn stop(mut self) -> Ledger {
-        let deliver_within = self.shutdown_timeout / DELIVERY_SHARE;
+        let deliver_within = match (&self.grpc, self.flusher.output.sinks.is_empty()) {
+            (Some(_), _) => self.shutdown_timeout / DELIVERY_SHARE,
+            // A local has nothing to wait for: all of its time is for what it holds, so that a proxy which is away for some
+            // seconds costs a pod that ends nothing.
+            (None, false) => self.shutdown_timeout / 2,
+            (None, true) => self.shutdown_timeout,
+        };
         let publish_within = self.shutdown_timeout.saturating_sub(2 * deliver_within);
         if self.grpc.is_some() {
             self.leave(publish_within).await;

@@ -1,7 +1,7 @@
 //! The sidecar: a local that forwards to the pipeline's proxies.
 
 use serde_json::{Value, json};
-use veneur_config::{ForwardTls, Server, to_yaml};
+use veneur_config::{Every, ForwardTls, Server, to_yaml};
 
 use super::{
     Skip, SkipReason,
@@ -29,6 +29,9 @@ const LONGEST_CONFIG: usize = 8 * 1024;
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// How long a classic sidecar outlives the word to end, in seconds: what the application says last comes within it.
 const CLASSIC_LINGER: u64 = 5;
+
+/// A sidecar that is told to end does so within this, in seconds, however long its pod may take.
+const LONGEST_SHUTDOWN: u64 = 120;
 
 /// What one pod's sidecar has of its own.
 #[derive(Debug, Default)]
@@ -153,7 +156,13 @@ fn config(pipeline: &Validated, settings: &Settings, own: &Own) -> Server {
         listeners.push(format!("unixgram://{}", settings.socket()));
     }
     let local = local(pipeline);
+    // As long as the kubelet would let it, if the application has ended by itself; a second less, to say what was lost.
+    let shutdown_timeout = match own.grace_seconds {
+        0 => local.shutdown_timeout,
+        grace => Every::seconds(grace.saturating_sub(1).clamp(1, LONGEST_SHUTDOWN)),
+    };
     Server {
+        shutdown_timeout,
         extend_tags: tags(&pipeline.tags, &own.tags),
         statsd_listen_addresses: listeners,
         http_address: if own.host_network { format!("{}/admin.sock", settings.folder()) } else { local.http_address },
