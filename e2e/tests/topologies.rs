@@ -107,3 +107,21 @@ fn a_pipeline_without_globals_sends_to_another_one() {
     apply(&application(&namespace, "veneur.dev/inject: edge", "127.0.0.1"));
     published(&namespace, "above");
 }
+
+#[test]
+fn tiers_that_encrypt_trust_each_other_and_the_sidecar_trusts_them() {
+    let namespace = Namespace::new("encrypted");
+    let spec = "  tls: { mode: SelfSigned }
+  proxy: { replicas: 1 }
+  global: { replicas: 1 }
+  sinks: [{ name: debug, debug: {} }]";
+    apply(&pipeline(&namespace, "safe", spec));
+    is_ready(&namespace, "safe");
+    let secret = get(&["-n", &namespace.0, "secret", "safe-tls"]).expect("the operator made it");
+    let keys: Vec<&String> = secret["data"].as_object().expect("it holds something").keys().collect();
+    assert_eq!(keys, ["ca.crt", "tls.crt", "tls.key"]);
+    apply(&application(&namespace, "veneur.dev/inject: safe", "127.0.0.1"));
+    // A counter of the pod's own: by the sidecar to a proxy, by the proxy to the global, both encrypted.
+    let point = published(&namespace, "safe");
+    assert!(point["tags"].to_string().contains("host:app"), "a pod's own: {point}");
+}

@@ -5,11 +5,11 @@
 
 mod absent;
 mod address;
+mod group;
 mod view;
 
 use std::{
     collections::HashMap,
-    hash::{Hash, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -35,6 +35,7 @@ use crate::{
 };
 use absent::{Absent, Turn};
 use address::{Addressed, address};
+use group::Group;
 pub use view::{MemberView, RingView};
 
 /// Routes imported metrics over the ring that governs their stamp.
@@ -343,36 +344,6 @@ impl Router {
 
     fn next_facts(&self) -> Facts {
         Facts { sender: self.name.clone(), sequence: self.sequence.fetch_add(1, Ordering::Relaxed), ..Facts::default() }
-    }
-}
-
-/// Metrics that travel together. It is looked up for each of them, so members are told apart by where they lie.
-#[derive(Clone, Copy)]
-struct Group<'a> {
-    member: &'a Member,
-    /// Whether another member owns them.
-    failover: bool,
-    /// Whether they are points, events or checks.
-    finished: bool,
-}
-
-impl Group<'_> {
-    fn identity(&self) -> (*const Member, bool, bool) {
-        (std::ptr::from_ref(self.member), self.failover, self.finished)
-    }
-}
-
-impl PartialEq for Group<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.identity() == other.identity()
-    }
-}
-
-impl Eq for Group<'_> {}
-
-impl Hash for Group<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.identity().hash(state);
     }
 }
 
