@@ -130,14 +130,17 @@ fn template(helm: &PathBuf, values: &[&str], apis: &[&str]) -> Result<String> {
 
 /// What must hold of whatever is rendered.
 fn judge(text: &str) -> Result<()> {
-    for secret in ["caBundle:", "BEGIN CERTIFICATE", "PRIVATE KEY"] {
-        let code = text.lines().filter(|line| !line.trim_start().starts_with('#'));
-        ensure!(
-            !code.clone().any(|line| line.contains(secret)),
-            "it holds {secret}: certificates are issued in the cluster, or every render differs"
-        );
-    }
     let objects: Vec<Value> = serde_saphyr::from_multiple(text).context("it is no YAML")?;
+    // A definition only describes fields of such names.
+    for object in objects.iter().filter(|object| object["kind"] != "CustomResourceDefinition") {
+        let object = object.to_string();
+        for secret in ["\"caBundle\":", "BEGIN CERTIFICATE", "PRIVATE KEY"] {
+            ensure!(
+                !object.contains(secret),
+                "it holds {secret}: certificates are issued in the cluster, or every render differs"
+            );
+        }
+    }
     let of_kind = |kind: &'static str| objects.iter().filter(move |object| object["kind"] == kind);
     for binding in of_kind("ClusterRoleBinding").chain(of_kind("RoleBinding")) {
         let role = &binding["roleRef"]["name"];
