@@ -42,7 +42,10 @@ impl Tier {
             );
             return start(&programs.original_proxy, &[], "original-proxy", &text, grpc, http, Some(stats));
         }
-        let text = format!("{listens}forward_addresses: [\"127.0.0.1:{to}\"]\nbuffer_max_bytes: {BUFFER_BYTES}\n");
+        // What goes in has to come out, and nothing else.
+        let text = format!(
+            "{listens}self_metrics: false\nforward_addresses: [\"127.0.0.1:{to}\"]\nbuffer_max_bytes: {BUFFER_BYTES}\n"
+        );
         start(&programs.ours, &["proxy"], "proxy", &text, grpc, http, None)
     }
 
