@@ -81,10 +81,15 @@ spec:
         "apiVersion: v1\nkind: Secret\nmetadata: {{ name: absent, namespace: {} }}\nstringData: {{ api-key: abc }}\n",
         namespace.0
     ));
-    eventually("the pipeline heals by itself", Duration::from_mins(2), || {
-        let pipeline = seen()?;
-        let ready = condition(&pipeline, "Ready");
-        if ready["status"] == "True" { Ok(()) } else { Err(ready.to_string()) }
+    eventually("the globals start by themselves", Duration::from_mins(2), || {
+        let available = condition(&seen()?, "GlobalAvailable");
+        if available["status"] == "True" { Ok(()) } else { Err(available.to_string()) }
+    });
+    // Nobody answers there: the next thing that is wrong is said in its turn.
+    eventually("the condition names the sink", Duration::from_mins(2), || {
+        let healthy = condition(&seen()?, "SinksHealthy");
+        let names_it = healthy["reason"] == "Unreachable" && healthy.to_string().contains("datadog");
+        if names_it { Ok(()) } else { Err(healthy.to_string()) }
     });
 }
 
