@@ -72,6 +72,15 @@ spec:
     )
 }
 
+/// Waits until a pipeline says that it is ready.
+pub fn is_ready(namespace: &Namespace, name: &str) {
+    eventually("the pipeline is ready", UP, || {
+        let pipeline = get(&["-n", &namespace.0, "veneurpipeline", name]).map_err(|refusal| refusal.0)?;
+        let ready = condition(&pipeline, "Ready");
+        if ready["status"] == "True" { Ok(()) } else { Err(ready.to_string()) }
+    });
+}
+
 /// A running pipeline.
 #[derive(Debug)]
 pub struct Fleet<'a>(pub &'a Namespace);
@@ -93,12 +102,7 @@ impl<'a> Fleet<'a> {
 impl Fleet<'_> {
     /// Waits until the pipeline says that it is ready.
     pub fn ready(&self) {
-        let namespace = self.0.0.as_str();
-        eventually("the pipeline is ready", UP, || {
-            let pipeline = get(&["-n", namespace, "veneurpipeline", "fleet"]).map_err(|refusal| refusal.0)?;
-            let ready = condition(&pipeline, "Ready");
-            if ready["status"] == "True" { Ok(()) } else { Err(format!("{ready}")) }
-        });
+        is_ready(self.0, "fleet");
     }
 
     /// Names and addresses of the pods of a tier.

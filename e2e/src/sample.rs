@@ -40,9 +40,14 @@ struct Line {
     dropped: u64,
 }
 
+/// Image of the application, which has Python and the real client.
+pub fn sample_image() -> String {
+    std::env::var("VENEUR_SAMPLE_IMAGE").expect("VENEUR_SAMPLE_IMAGE names the application's image")
+}
+
 /// The application in `namespace`, annotated for the pipeline `NAMESPACE/NAME`.
 pub fn manifest(namespace: &Namespace, inject: &str) -> String {
-    let image = std::env::var("VENEUR_SAMPLE_IMAGE").expect("VENEUR_SAMPLE_IMAGE names the application's image");
+    let image = sample_image();
     format!(
         "apiVersion: apps/v1
 kind: Deployment

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use veneur_e2e::{Fleet, Namespace, apply, eventually, get, intake, kubectl, pipeline, secret};
+use veneur_e2e::{Fleet, Namespace, apply, eventually, get, intake, kubectl, pipeline, sample_image, secret};
 use veneur_intake::Received;
 
 /// A kubelet starts a pod in seconds; a busy machine's slack.
@@ -20,10 +20,6 @@ fn running(metrics: &Namespace) -> Fleet<'_> {
     let fleet = Fleet(metrics);
     fleet.ready();
     fleet
-}
-
-fn image() -> String {
-    std::env::var("VENEUR_SAMPLE_IMAGE").expect("VENEUR_SAMPLE_IMAGE names the application's image")
 }
 
 /// A script as a `ConfigMap`.
@@ -86,7 +82,7 @@ spec:
 ",
         shop.0,
         metrics.0,
-        image()
+        sample_image()
     ));
     eventually("the job is done", JOB, || {
         let job = get(&["-n", &shop.0, "job", "once"]).map_err(|refusal| refusal.0)?;
@@ -134,7 +130,7 @@ spec:
 ",
             shop.0,
             metrics.0,
-            image()
+            sample_image()
         ));
     }
     for name in ["polite", "deaf"] {
@@ -200,7 +196,7 @@ spec:
 ",
         shop.0,
         metrics.0,
-        image()
+        sample_image()
     ));
     kubectl(&["-n", &shop.0, "rollout", "status", "deployment/send", "--timeout=120s"]).expect("the pods start");
     eventually("something is published", SOON, || {
@@ -288,7 +284,7 @@ spec:
 ",
         shop.0,
         metrics.0,
-        image()
+        sample_image()
     ));
     kubectl(&["-n", &shop.0, "rollout", "status", "deployment/quiet", "--timeout=120s"]).expect("the pods start");
     let injected = || {
@@ -331,7 +327,7 @@ spec:
           securityContext: {{ allowPrivilegeEscalation: false, capabilities: {{ drop: [ALL] }} }}
 ",
             shop.0,
-            image()
+            sample_image()
         )
     };
     apply(&deployment("app", ""));

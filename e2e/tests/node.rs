@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use veneur_e2e::{Namespace, apply, eventually, intake, kubectl, raw};
+use veneur_e2e::{Namespace, apply, eventually, intake, kubectl, raw, sample_image};
 use veneur_intake::Received;
 
 /// Images are there, a kubelet starts a pod in seconds, and the instance publishes each second.
@@ -117,7 +117,7 @@ fn example(namespace: &Namespace) -> String {
 
 /// Two pods that emit through the real client, and say in every way there is who they are.
 fn application(namespace: &Namespace) -> String {
-    let image = std::env::var("VENEUR_SAMPLE_IMAGE").expect("VENEUR_SAMPLE_IMAGE names the application's image");
+    let image = sample_image();
     format!(
         "apiVersion: v1
 kind: ConfigMap

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use veneur_e2e::{Namespace, apply, condition, eventually, get, kubectl};
+use veneur_e2e::{Namespace, apply, eventually, get, is_ready, kubectl, sample_image};
 
 const SOON: Duration = Duration::from_mins(2);
 
@@ -20,17 +20,9 @@ spec:
     )
 }
 
-fn is_ready(namespace: &Namespace, name: &str) {
-    eventually("the pipeline is ready", SOON, || {
-        let pipeline = get(&["-n", &namespace.0, "veneurpipeline", name]).map_err(|refusal| refusal.0)?;
-        let ready = condition(&pipeline, "Ready");
-        if ready["status"] == "True" { Ok(()) } else { Err(ready.to_string()) }
-    });
-}
-
 /// A pod that increments `topology.hits` ten times a second at `host:8125`, or where the sidecar says.
 fn application(namespace: &Namespace, annotations: &str, host: &str) -> String {
-    let image = std::env::var("VENEUR_SAMPLE_IMAGE").expect("VENEUR_SAMPLE_IMAGE names the application's image");
+    let image = sample_image();
     let script = "import os, signal, socket, sys, time\\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\\n\
                   out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\\n\
                   while True:\\n  out.sendto(b'topology.hits:1|c', (os.environ['TO'], 8125))\\n  time.sleep(0.1)";

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use serde_json::Value;
-use veneur_e2e::{Namespace, apply, apply_refused, condition, eventually, get, kubectl, raw};
+use veneur_e2e::{Namespace, apply, apply_refused, condition, eventually, get, is_ready, kubectl, raw, sample_image};
 
 const SOON: Duration = Duration::from_mins(1);
 
@@ -98,7 +98,7 @@ fn a_mistyped_pipeline_leaves_the_pod_running_with_the_nearest_name() {
     let namespace = Namespace::new("mistyped");
     apply(&small_pipeline(&namespace));
     // The webhook answers from what the operator has seen.
-    pipeline_is_ready(&namespace);
+    is_ready(&namespace, "small");
     apply(&pod(&namespace, "typo", "smal"));
     let annotations = eventually("the pod runs", SOON, || running(&namespace, "typo"));
     let skipped = annotations["veneur.dev/skipped"].as_str().unwrap_or_default();
@@ -112,7 +112,7 @@ fn a_mistyped_pipeline_leaves_the_pod_running_with_the_nearest_name() {
 fn garbage_among_good_datagrams_is_counted_and_harms_nothing() {
     let namespace = Namespace::new("garbage");
     apply(&small_pipeline(&namespace));
-    pipeline_is_ready(&namespace);
+    is_ready(&namespace, "small");
     apply(&pod(&namespace, "app", "small"));
     eventually("the pod runs", SOON, || running(&namespace, "app"));
     // 200 good values, each datagram with a bad line beside a good one, and some that are bad as a whole.
@@ -170,16 +170,8 @@ spec:
     )
 }
 
-fn pipeline_is_ready(namespace: &Namespace) {
-    eventually("the pipeline is ready", Duration::from_mins(2), || {
-        let pipeline = get(&["-n", &namespace.0, "veneurpipeline", "small"]).map_err(|refusal| refusal.0)?;
-        let ready = condition(&pipeline, "Ready");
-        if ready["status"] == "True" { Ok(()) } else { Err(ready.to_string()) }
-    });
-}
-
 fn pod(namespace: &Namespace, name: &str, inject: &str) -> String {
-    let image = std::env::var("VENEUR_SAMPLE_IMAGE").expect("VENEUR_SAMPLE_IMAGE names the application's image");
+    let image = sample_image();
     format!(
         "apiVersion: v1
 kind: Pod

@@ -29,7 +29,8 @@ pub struct NameRule {
 }
 
 impl NameRule {
-    fn matches(&self, name: &str) -> bool {
+    /// Whether it holds for a name.
+    pub fn matches(&self, name: &str) -> bool {
         if self.exact { name == self.prefix } else { name.starts_with(&self.prefix) }
     }
 }

@@ -6,7 +6,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 use veneur_metric::{Check, Event, Point, PointKind, Tags};
 
-use crate::{Encoded, Items, Part, Payload, SendError, Sink};
+use crate::{Encoded, Items, Part, Payload, SendError, Sink, exclude::begins_with_one_of};
 
 /// Writes each point, event and check as one line of JSON.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl<W> DebugSink<W> {
     }
 
     fn shortened(&self, mut items: Items) -> Items {
-        let kept = |tag: &&str| !self.tags_exclude.iter().any(|start| tag.starts_with(start));
+        let kept = |tag: &&str| !begins_with_one_of(tag, &self.tags_exclude);
         let shorten = |tags: &mut Tags| *tags = Tags::new(tags.iter().filter(kept));
         items.points.iter_mut().for_each(|point| shorten(&mut point.tags));
         items.events.iter_mut().for_each(|event| shorten(&mut event.tags));

@@ -25,6 +25,11 @@ impl TagsExclude {
     }
 }
 
+/// Whether a text begins with one of these; nothing begins with an empty one.
+pub(crate) fn begins_with_one_of(text: &str, prefixes: &[impl AsRef<str>]) -> bool {
+    prefixes.iter().map(AsRef::as_ref).any(|prefix| !prefix.is_empty() && text.starts_with(prefix))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

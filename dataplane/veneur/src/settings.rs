@@ -117,7 +117,7 @@ pub fn rules(server: &Server) -> Rules {
     }
 }
 
-fn name_rule(name: &NameMatch) -> NameRule {
+pub(crate) fn name_rule(name: &NameMatch) -> NameRule {
     let (prefix, exact) = match name {
         NameMatch::Any => (String::new(), false),
         NameMatch::Prefix(prefix) => (prefix.clone(), false),

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     keyring::{Keyring, Lifetimes, step},
-    labels::FIELD_MANAGER,
+    labels::{FIELD_MANAGER, MANAGED_BY},
 };
 
 /// A keyring in its Secret.
@@ -131,7 +131,7 @@ impl Safe {
         });
     }
 
-    /// Takes the step that is due, if any, where this bundle has been published for `published`; for the leader alone.
+    /// Takes the step that is due, if any, where the next one has been published for `published`; for the leader alone.
     pub async fn advance(&self, published: Option<Duration>) -> anyhow::Result<()> {
         let Kept { keyring, version } = self.kept.borrow().clone();
         let now = SystemTime::now();
@@ -177,7 +177,7 @@ fn secret(name: &str, keyring: &Keyring, version: Option<&str>) -> Secret {
     Secret {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
-            labels: Some(BTreeMap::from([("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned())])),
+            labels: Some(BTreeMap::from([(MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned())])),
             resource_version: version.map(str::to_owned),
             ..ObjectMeta::default()
         },

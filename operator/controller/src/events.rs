@@ -2,15 +2,22 @@
 //!
 //! What to tell is a pure function of the status before and after. Telling it never fails a reconciliation.
 
+use std::time::Duration;
+
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
     Client, Resource as _,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
+use tokio::time::timeout;
 use veneur_operator_api::{
     ConditionType, ReconciledReason, RingStatus, TierReason, VeneurPipeline, VeneurPipelineStatus,
 };
 
+use crate::labels::FIELD_MANAGER;
+
+/// How long writing one may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest note, in bytes; the API server takes 1,024.
 const LONGEST: usize = 1_000;
 
@@ -38,27 +45,29 @@ impl std::fmt::Debug for Events {
 impl Events {
     /// As this replica of the operator.
     pub fn new(client: Client, instance: Option<String>) -> Self {
-        Self(Recorder::new(client, Reporter { controller: "veneur-operator".to_owned(), instance }))
+        Self(Recorder::new(client, Reporter { controller: FIELD_MANAGER.to_owned(), instance }))
     }
 
     /// Tells it of a pipeline.
     pub async fn tell(&self, pipeline: &VeneurPipeline, told: &[Told]) {
-        self.tell_of(&pipeline.object_ref(&()), told).await;
+        self.tell_of(&pipeline.object_ref(&()), "Reconcile", told).await;
     }
 
-    /// Tells it of any object.
-    pub async fn tell_of(&self, object: &ObjectReference, told: &[Told]) {
+    /// Tells it of any object, as what came of an action.
+    pub async fn tell_of(&self, object: &ObjectReference, action: &str, told: &[Told]) {
         for Told { warning, reason, note } in told {
             let event = Event {
                 type_: if *warning { EventType::Warning } else { EventType::Normal },
                 reason: reason.clone(),
                 note: Some(cut(note).to_owned()),
-                action: "Reconcile".to_owned(),
+                action: action.to_owned(),
                 secondary: None,
             };
-            if let Err(error) = self.0.publish(&event, object).await {
-                let (namespace, name) = (&object.namespace, &object.name);
-                tracing::warn!(?namespace, ?name, reason, %error, "Cannot write an event");
+            let (namespace, name) = (&object.namespace, &object.name);
+            match timeout(PATIENCE, self.0.publish(&event, object)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(?namespace, ?name, reason, %error, "Cannot write an event"),
+                Err(_) => tracing::warn!(?namespace, ?name, reason, "An event was not written in time"),
             }
         }
     }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use veneur_operator_api::{Management, OnMissed, VeneurPipeline};
 
 use crate::{
-    injection::id,
+    injection::path,
     pipelines::Pipelines,
     pods::{Missed, Pods},
 };
@@ -67,11 +67,7 @@ fn evicting(pipelines: &[&VeneurPipeline]) -> Vec<String> {
     let wanted = |pipeline: &&&VeneurPipeline| {
         pipeline.spec.injection.on_missed == OnMissed::Evict && pipeline.spec.management == Management::Managed
     };
-    let name = |pipeline: &&VeneurPipeline| {
-        let (namespace, name) = id(pipeline);
-        format!("{namespace}/{name}")
-    };
-    pipelines.iter().filter(wanted).map(name).collect()
+    pipelines.iter().filter(wanted).map(|pipeline| path(pipeline)).collect()
 }
 
 async fn evict(client: &Client, pod: &Missed) {

@@ -12,7 +12,7 @@ use crate::{
     injection::{cluster_default, id},
     pipelines::Pipelines,
     pods::{Counts, Snapshot},
-    probe::{self, Probe},
+    probe::Probe,
 };
 
 /// Reasons for which a pod rightly gets no sidecar: somebody meant it so.
@@ -161,16 +161,7 @@ pub(crate) fn webhook(probe: &Probe) -> Option<WebhookReport> {
     let (reason, message) = match probe {
         Probe::Unknown => return None,
         Probe::Reachable { .. } => (WebhookReason::ProbeSucceeded, "the webhook answers".to_owned()),
-        Probe::Unreachable { reason, message } => {
-            let reason = match reason {
-                probe::Reason::ProbeTimeout => WebhookReason::ProbeTimeout,
-                probe::Reason::CertificateExpired => WebhookReason::CertificateExpired,
-                probe::Reason::CertificateUntrusted => WebhookReason::CertificateUntrusted,
-                probe::Reason::NoEndpoints => WebhookReason::NoEndpoints,
-                probe::Reason::ConfigMissing => WebhookReason::ConfigMissing,
-            };
-            (reason, message.clone())
-        }
+        Probe::Unreachable { reason, message } => (*reason, message.clone()),
     };
     Some(WebhookReport { reason, message })
 }

@@ -31,11 +31,13 @@ use crate::{
     reconcile::validate::{Validated, validate},
 };
 pub use choice::{NAMESPACE_LABEL, NAMESPACE_PIPELINE, Namespace};
-pub(crate) use choice::{Wish, choose, cluster_default, id, resolve};
+pub(crate) use choice::{Wish, choose, cluster_default, id, path, resolve};
+pub(crate) use inject::MIRROR;
 pub use patch::Patch;
 use pod::Pod;
 pub use settings::Mode;
 use settings::Settings;
+pub(crate) use sidecar::NAME as SIDECAR;
 pub use stamp::Stamp;
 
 /// Annotation or label that asks: `true`, `false`, NAME or NAMESPACE/NAME.

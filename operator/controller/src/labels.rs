@@ -85,7 +85,7 @@ pub fn labels(pipeline: &str, role: Option<Role>) -> BTreeMap<String, String> {
         [
             ("app.kubernetes.io/name", "veneur"),
             ("app.kubernetes.io/instance", pipeline),
-            ("app.kubernetes.io/managed-by", FIELD_MANAGER),
+            (MANAGED_BY, FIELD_MANAGER),
             (PIPELINE, pipeline),
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned())),

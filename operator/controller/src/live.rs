@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     feeds::Key,
     kind::Kind,
-    labels::{FIELD_MANAGER, PIPELINE, ROLE},
+    labels::{FIELD_MANAGER, MANAGED_BY, PIPELINE, ROLE},
 };
 
 pub use trim::Stored;
@@ -177,7 +177,7 @@ impl Live {
     async fn watch(&self, shelf: &Shelf, client: Client, stop: &CancellationToken) {
         let kind = shelf.kind;
         let marks = if kind.is_owned() { PIPELINE } else { ROLE };
-        let selector = format!("app.kubernetes.io/managed-by={FIELD_MANAGER},{marks}");
+        let selector = format!("{MANAGED_BY}={FIELD_MANAGER},{marks}");
         let config = watcher::Config::default().labels(&selector).page_size(PAGE);
         let api: Api<DynamicObject> = Api::all_with(client, &kind.resource());
         let events = watcher(api, config).default_backoff();

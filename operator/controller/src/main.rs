@@ -209,7 +209,7 @@ async fn run(options: Run) -> anyhow::Result<()> {
     tasks.spawn(configuration.clone().follow(end.clone()));
     tasks.spawn(pipeline_watch.run(client.clone(), end.clone()));
     tasks.spawn(namespace_watch.run(client.clone(), end.clone()));
-    tasks.spawn(notice_writer.run(client.clone(), Some(identity(&options)), end.clone()));
+    tasks.spawn(notice_writer.run(context.events.clone(), end.clone()));
     let (seeing, until) = (Arc::clone(&context), end.clone());
     tasks.spawn(async move { seeing.live.run(&seeing.client, &until).await });
     let rivals = Rivals::new(
@@ -293,7 +293,7 @@ impl Leader {
             tasks.spawn(certificates.rotate(pipelines.clone(), stop.clone()));
         }
         tasks.spawn(evict::run(context.client.clone(), pods.clone(), pipelines.clone(), stop.clone()));
-        tasks.spawn(upgrade::run(context.client.clone(), pods, pipelines, stop.clone()));
+        tasks.spawn(upgrade::run(context.client.clone(), context.events.clone(), pods, pipelines, stop.clone()));
         let (asking, until) = (Arc::clone(&context), stop.clone());
         tasks.spawn(async move { asking.fleet.run(&asking.live, &asking.telemetry, &until).await });
         tasks.spawn(controller::run(context, stop.clone()));

@@ -23,6 +23,7 @@ use rustls::{
 use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
+use veneur_operator_api::WebhookReason;
 
 use crate::{bundle::Seen, certificate::expires};
 
@@ -47,38 +48,10 @@ pub enum Probe {
     /// It did not.
     Unreachable {
         /// Why, in a word.
-        reason: Reason,
+        reason: WebhookReason,
         /// Why, and what to do, in a sentence.
         message: String,
     },
-}
-
-/// Why the webhook cannot be reached: reasons of the condition `WebhookReachable`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// No answer in time.
-    ProbeTimeout,
-    /// Its certificate is over.
-    CertificateExpired,
-    /// Its certificate is none that the published bundle vouches for.
-    CertificateUntrusted,
-    /// Nothing listens there.
-    NoEndpoints,
-    /// The webhook configuration is missing, or has no bundle yet.
-    ConfigMissing,
-}
-
-impl Reason {
-    /// The reason as a condition has it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ProbeTimeout => "ProbeTimeout",
-            Self::CertificateExpired => "CertificateExpired",
-            Self::CertificateUntrusted => "CertificateUntrusted",
-            Self::NoEndpoints => "NoEndpoints",
-            Self::ConfigMissing => "ConfigMissing",
-        }
-    }
 }
 
 /// Probes the webhook of `configuration` and reports, until `stop`.
@@ -124,7 +97,7 @@ pub async fn probe(seen: &Seen, name: &str) -> Probe {
     let target = match seen {
         Seen::Unknown => return Probe::Unknown,
         Seen::Missing => Err(failure(
-            Reason::ConfigMissing,
+            WebhookReason::ConfigMissing,
             format!("there is no mutatingwebhookconfiguration {name}: install the chart again"),
         )),
         Seen::Present(configuration) => target(configuration),
@@ -134,7 +107,7 @@ pub async fn probe(seen: &Seen, name: &str) -> Probe {
         match timeout(PATIENCE, dial(&target)).await {
             Ok(found) => found,
             Err(_) => Err(failure(
-                Reason::ProbeTimeout,
+                WebhookReason::ProbeTimeout,
                 format!(
                     "{}:{} gave no answer in {PATIENCE:?}: is a network policy in the way?",
                     target.host, target.port
@@ -157,11 +130,11 @@ struct Target {
 }
 
 struct Failure {
-    reason: Reason,
+    reason: WebhookReason,
     message: String,
 }
 
-fn failure(reason: Reason, message: String) -> Failure {
+fn failure(reason: WebhookReason, message: String) -> Failure {
     Failure { reason, message }
 }
 
@@ -170,7 +143,7 @@ fn target(configuration: &MutatingWebhookConfiguration) -> Result<Target, Failur
     let name = configuration.metadata.name.as_deref().unwrap_or_default();
     let missing = |what: &str| {
         failure(
-            Reason::ConfigMissing,
+            WebhookReason::ConfigMissing,
             format!("mutatingwebhookconfiguration {name} has no {what}: install the chart again"),
         )
     };
@@ -181,7 +154,7 @@ fn target(configuration: &MutatingWebhookConfiguration) -> Result<Target, Failur
             "webhook {} of mutatingwebhookconfiguration {name} has no caBundle; its leader sets it within seconds, or says in its log why not",
             without.name
         );
-        return Err(failure(Reason::ConfigMissing, message));
+        return Err(failure(WebhookReason::ConfigMissing, message));
     }
     let WebhookClientConfig { ca_bundle, service, url } = &first.client_config;
     let bundle = ca_bundle.as_ref().map(|bundle| bundle.0.clone()).unwrap_or_default();
@@ -207,11 +180,11 @@ async fn dial(target: &Target) -> Result<SystemTime, Failure> {
     }
     let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let name = ServerName::try_from(host.clone()).map_err(|_| {
-        failure(Reason::ConfigMissing, format!("{host:?} is no name of a server: install the chart again"))
+        failure(WebhookReason::ConfigMissing, format!("{host:?} is no name of a server: install the chart again"))
     })?;
     let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| {
         let message = format!("nothing answers at {host}:{port} ({error}): is a replica of the operator ready?");
-        failure(Reason::NoEndpoints, message)
+        failure(WebhookReason::NoEndpoints, message)
     })?;
     let stream =
         TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| untrusted(target, &error))?;
@@ -224,7 +197,7 @@ async fn dial(target: &Target) -> Result<SystemTime, Failure> {
 async fn post(target: &Target, stream: TlsStream<TcpStream>) -> Result<(), Failure> {
     let Target { host, port, path, .. } = target;
     let silent = |error: hyper::Error| {
-        failure(Reason::ProbeTimeout, format!("{host}:{port} closed the connection without an answer ({error})"))
+        failure(WebhookReason::ProbeTimeout, format!("{host}:{port} closed the connection without an answer ({error})"))
     };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(silent)?;
     let request = Request::builder()
@@ -233,7 +206,7 @@ async fn post(target: &Target, stream: TlsStream<TcpStream>) -> Result<(), Failu
         .header(header::HOST, host.as_str())
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from_static(EMPTY_REVIEW)))
-        .map_err(|error| failure(Reason::ConfigMissing, format!("{path:?} is no path: {error}")))?;
+        .map_err(|error| failure(WebhookReason::ConfigMissing, format!("{path:?} is no path: {error}")))?;
     let answer = async {
         let answer = sender.send_request(request).await?;
         let status = answer.status();
@@ -248,7 +221,7 @@ async fn post(target: &Target, stream: TlsStream<TcpStream>) -> Result<(), Failu
         return Ok(());
     }
     Err(failure(
-        Reason::NoEndpoints,
+        WebhookReason::NoEndpoints,
         format!("{host}:{port} answers {status}: something else than the operator listens there"),
     ))
 }
@@ -259,18 +232,18 @@ fn untrusted(target: &Target, error: &io::Error) -> Failure {
         Some(rustls::Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
         )) => failure(
-            Reason::CertificateExpired,
+            WebhookReason::CertificateExpired,
             format!(
                 "the certificate of {host}:{port} has expired ({error}): restart the operator, or renew what it reads"
             ),
         ),
         Some(rustls::Error::InvalidCertificate(why)) => failure(
-            Reason::CertificateUntrusted,
+            WebhookReason::CertificateUntrusted,
             format!(
                 "the published bundle does not vouch for {host}:{port} ({why}): does something else write the caBundle?"
             ),
         ),
-        _ => failure(Reason::ProbeTimeout, format!("{host}:{port} speaks no TLS ({error})")),
+        _ => failure(WebhookReason::ProbeTimeout, format!("{host}:{port} speaks no TLS ({error})")),
     }
 }
 

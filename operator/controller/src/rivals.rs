@@ -127,7 +127,7 @@ impl Rivals {
             ..ObjectReference::default()
         };
         let told = Told { warning: true, reason: "AnotherOperator".to_owned(), note: note.to_owned() };
-        self.events.tell_of(&lease, &[told]).await;
+        self.events.tell_of(&lease, "Reconcile", &[told]).await;
     }
 }
 

@@ -10,20 +10,14 @@ mod plan;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use kube::{
-    Client, Resource as _,
-    runtime::events::{Event, EventType, Recorder, Reporter},
-};
-use tokio::{
-    task::JoinSet,
-    time::{interval, timeout},
-};
+use kube::{Client, Resource as _};
+use tokio::{task::JoinSet, time::interval};
 use tokio_util::sync::CancellationToken;
 use veneur_operator_api::{ImageUpgrade, Management, VeneurPipeline};
 
 use crate::{
-    injection::id,
-    labels::FIELD_MANAGER,
+    events::{Events, Told},
+    injection::path,
     pipelines::Pipelines,
     pods::{Outdated, Pods},
 };
@@ -31,11 +25,9 @@ use plan::Progress;
 
 /// Between two looks, where nothing changes: a pipeline's tiers may have become ready.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// How long an event may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Upgrades until `stop`.
-pub async fn run(client: Client, mut pods: Pods, pipelines: Pipelines, stop: CancellationToken) {
+pub async fn run(client: Client, events: Events, mut pods: Pods, pipelines: Pipelines, stop: CancellationToken) {
     let mut progress = Progress::default();
     let mut under_way = JoinSet::new();
     let work = async {
@@ -45,7 +37,7 @@ pub async fn run(client: Client, mut pods: Pods, pipelines: Pipelines, stop: Can
                 more = pods.changed() => if !more { return },
                 _ = look.tick() => {}
                 Some(ended) = under_way.join_next() => match ended {
-                    Ok((pod, result)) => settle(&client, &pipelines, &mut progress, &pod, result).await,
+                    Ok((pod, result)) => settle(&events, &pipelines, &mut progress, &pod, result).await,
                     Err(error) => tracing::error!(%error, "Exchanging an image panicked"),
                 }
             }
@@ -82,10 +74,9 @@ fn upgrading(pipelines: &[&VeneurPipeline]) -> HashMap<String, Allowed> {
     });
     wanted
         .filter_map(|pipeline| {
-            let (namespace, name) = id(pipeline);
             let at_a_time = usize::try_from(pipeline.spec.sidecar.upgrade.max_concurrent).unwrap_or(1).max(1);
             let image = image_of_tiers(pipeline).ok()?;
-            Some((format!("{namespace}/{name}"), Allowed { image, at_a_time }))
+            Some((path(pipeline), Allowed { image, at_a_time }))
         })
         .collect()
 }
@@ -109,7 +100,7 @@ fn image_of_tiers(pipeline: &VeneurPipeline) -> Result<Option<String>, NotDone> 
 
 /// Takes note of how an exchange ended. A workload that is left alone from now on is told of.
 async fn settle(
-    client: &Client,
+    events: &Events,
     pipelines: &Pipelines,
     progress: &mut Progress,
     pod: &Outdated,
@@ -134,33 +125,19 @@ async fn settle(
              again in ten minutes",
             pod.wanted
         );
-        tell(client, pipelines, pod, note).await;
+        tell(events, pipelines, pod, note).await;
     }
 }
 
 /// An event on the pod's pipeline.
-async fn tell(client: &Client, pipelines: &Pipelines, pod: &Outdated, note: String) {
+async fn tell(events: &Events, pipelines: &Pipelines, pod: &Outdated, note: String) {
     let regarding = pipelines.with(|pipelines| {
-        let own = pipelines.iter().find(|pipeline| {
-            let (namespace, name) = id(pipeline);
-            pod.pipeline.split_once('/') == Some((namespace, name))
-        });
+        let own = pipelines.iter().find(|pipeline| path(pipeline) == pod.pipeline);
         own.map(|pipeline| pipeline.object_ref(&()))
     });
     let Some(regarding) = regarding else { return };
-    let recorder = Recorder::new(client.clone(), Reporter { controller: FIELD_MANAGER.to_owned(), instance: None });
-    let event = Event {
-        type_: EventType::Warning,
-        reason: "RestartLimited".to_owned(),
-        note: Some(note.chars().take(1000).collect()),
-        action: "UpgradeSidecars".to_owned(),
-        secondary: None,
-    };
-    match timeout(PATIENCE, recorder.publish(&event, &regarding)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "The event RestartLimited was not written"),
-        Err(_) => tracing::warn!("The event RestartLimited was not written in time"),
-    }
+    let told = Told { warning: true, reason: "RestartLimited".to_owned(), note };
+    events.tell_of(&regarding, "UpgradeSidecars", &[told]).await;
 }
 
 /// Pods of one workload share this.

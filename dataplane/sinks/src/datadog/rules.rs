@@ -1,5 +1,7 @@
 //! What the configuration leaves out of requests to Datadog.
 
+use crate::exclude::begins_with_one_of;
+
 /// Tags that are left out of points and checks of some names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrefixTags {
@@ -33,8 +35,4 @@ impl Rules {
     pub(super) fn keep_tag(&self, tag: &str, of_name: &[&str]) -> bool {
         !begins_with_one_of(tag, &self.tags_exclude) && !begins_with_one_of(tag, of_name)
     }
-}
-
-fn begins_with_one_of(text: &str, prefixes: &[impl AsRef<str>]) -> bool {
-    prefixes.iter().map(AsRef::as_ref).any(|prefix| !prefix.is_empty() && text.starts_with(prefix))
 }

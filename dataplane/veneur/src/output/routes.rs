@@ -1,7 +1,10 @@
 //! Which sinks a point goes to.
 
-use veneur_config::{NameMatch, SinkRoute};
+use veneur_aggregate::NameRule;
+use veneur_config::SinkRoute;
 use veneur_metric::Point;
+
+use crate::settings::name_rule;
 
 /// Routes, the first that matches first.
 #[derive(Debug, Default)]
@@ -9,7 +12,7 @@ pub(crate) struct Routes(Vec<Route>);
 
 #[derive(Debug)]
 struct Route {
-    name: NameMatch,
+    name: NameRule,
     tags: Vec<String>,
     /// Places in the list of sinks.
     sinks: Vec<usize>,
@@ -21,7 +24,7 @@ impl Routes {
     pub(crate) fn new(routes: &[SinkRoute], sinks: &[&str]) -> Self {
         let place = |name: &String| sinks.iter().position(|sink| sink == name);
         let route = |route: &SinkRoute| Route {
-            name: route.name.clone(),
+            name: name_rule(&route.name),
             tags: route.tags.clone(),
             sinks: route.sinks.iter().filter_map(place).collect(),
         };
@@ -50,12 +53,7 @@ impl Routes {
 
 impl Route {
     fn matches(&self, point: &Point) -> bool {
-        let name = match &self.name {
-            NameMatch::Any => true,
-            NameMatch::Exact(name) => &*point.name == name,
-            NameMatch::Prefix(prefix) => point.name.starts_with(prefix),
-        };
-        name && self.tags.iter().all(|wanted| point.tags.iter().any(|tag| tag == wanted))
+        self.name.matches(&point.name) && self.tags.iter().all(|wanted| point.tags.iter().any(|tag| tag == wanted))
     }
 }
 
@@ -63,6 +61,7 @@ impl Route {
 mod tests {
     use std::time::Duration;
 
+    use veneur_config::NameMatch;
     use veneur_metric::{PointKind, Tags};
 
     use super::*;

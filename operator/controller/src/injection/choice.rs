@@ -159,6 +159,12 @@ pub(crate) fn id(pipeline: &VeneurPipeline) -> (&str, &str) {
     (namespace.as_deref().unwrap_or_default(), name.as_deref().unwrap_or_default())
 }
 
+/// `NAMESPACE/NAME` of a pipeline, as annotations and counts name it.
+pub(crate) fn path(pipeline: &VeneurPipeline) -> String {
+    let (namespace, name) = id(pipeline);
+    format!("{namespace}/{name}")
+}
+
 fn is_label(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=63).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')

@@ -20,7 +20,7 @@ use crate::{
 /// Annotation that names volumes which may be lost when a node is removed.
 const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes";
 /// Annotation of pods that come from a file of a node.
-const MIRROR: &str = "kubernetes.io/config.mirror";
+pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// What the pod gets, and the patch that gives it.
 ///

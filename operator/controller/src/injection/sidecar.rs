@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Name of the container.
-pub(super) const NAME: &str = "veneur";
+pub(crate) const NAME: &str = "veneur";
 /// Name of the empty volume that is mounted where a token would be.
 pub(super) const NO_TOKEN: &str = "veneur-no-token";
 /// Name of the volume with the socket.

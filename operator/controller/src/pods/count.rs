@@ -10,7 +10,7 @@ use veneur_operator_api::VeneurPipeline;
 use super::record::{Record, Records, State};
 use crate::{
     context::Defaults,
-    injection::{Wish, choose, current, id, resolve},
+    injection::{Wish, choose, current, path, resolve},
     namespaces::Namespaces,
 };
 
@@ -173,8 +173,7 @@ impl Counter {
     fn refresh(&mut self, pipelines: &[&VeneurPipeline]) {
         let mut before = std::mem::take(&mut self.current);
         for pipeline in pipelines {
-            let (namespace, name) = id(pipeline);
-            let key = format!("{namespace}/{name}");
+            let key = path(pipeline);
             let (uid, generation) = (pipeline.metadata.uid.clone(), pipeline.metadata.generation);
             let known = before.remove(&key).filter(|(of, at, _)| *of == uid && *at == generation);
             let known = known.unwrap_or_else(|| (uid, generation, current(pipeline, &self.defaults).ok()));
@@ -194,12 +193,7 @@ fn meant(
     let namespace = namespaces.known(&record.namespace).unwrap_or_default();
     let wish = Wish::of(wish, None, &namespace).unwrap_or(Wish::Any);
     let found = if admitted { choose(&wish, &namespace, pipelines) } else { resolve(&wish, &namespace, pipelines) };
-    found
-        .map(|pipeline| {
-            let (namespace, name) = id(pipeline);
-            format!("{namespace}/{name}")
-        })
-        .map_err(|skip| format!("{:?}", skip.reason))
+    found.map(path).map_err(|skip| format!("{:?}", skip.reason))
 }
 
 fn missed(record: &Record, pipeline: String) -> Missed {

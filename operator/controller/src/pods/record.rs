@@ -10,12 +10,10 @@ use kube::{ResourceExt as _, core::PartialObjectMeta};
 
 use super::{Event, PodEvent};
 use crate::{
-    injection::{INJECT, INJECTED, SKIPPED, STATUS, Stamp, Wish},
+    injection::{INJECT, INJECTED, MIRROR, SKIPPED, STATUS, Stamp, Wish},
     namespaces::Namespaces,
 };
 
-/// Annotation of pods that come from a file of a node.
-const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Label by which a `ReplicaSet`'s name is told from its Deployment's.
 const TEMPLATE_HASH: &str = "pod-template-hash";
 

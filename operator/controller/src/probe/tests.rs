@@ -56,7 +56,7 @@ async fn found(signer: &Authority, life: Duration, bundle: &str, answer: StatusC
     found
 }
 
-fn reason(probe: &Probe) -> Option<Reason> {
+fn reason(probe: &Probe) -> Option<WebhookReason> {
     match probe {
         Probe::Unreachable { reason, .. } => Some(*reason),
         _ => None,
@@ -83,26 +83,26 @@ async fn each_way_of_not_being_reached_has_its_reason() {
     let ours = authority(DAY);
     let bundle = ours.certificate().pem.clone();
     let expired = found(&ours, Duration::from_mins(10), &bundle, StatusCode::OK).await;
-    assert_eq!(reason(&expired), Some(Reason::CertificateExpired), "{expired:?}");
+    assert_eq!(reason(&expired), Some(WebhookReason::CertificateExpired), "{expired:?}");
     let foreign = found(&ours, DAY, &authority(DAY).certificate().pem, StatusCode::OK).await;
-    assert_eq!(reason(&foreign), Some(Reason::CertificateUntrusted), "{foreign:?}");
+    assert_eq!(reason(&foreign), Some(WebhookReason::CertificateUntrusted), "{foreign:?}");
     let other = found(&ours, DAY, &bundle, StatusCode::NOT_FOUND).await;
-    assert_eq!(reason(&other), Some(Reason::NoEndpoints), "{other:?}");
+    assert_eq!(reason(&other), Some(WebhookReason::NoEndpoints), "{other:?}");
 
     let missing = probe(&Seen::Missing, "veneur-operator").await;
-    assert_eq!(reason(&missing), Some(Reason::ConfigMissing), "{missing:?}");
+    assert_eq!(reason(&missing), Some(WebhookReason::ConfigMissing), "{missing:?}");
     let bare = probe(&configuration(1, None), "veneur-operator").await;
-    assert_eq!(reason(&bare), Some(Reason::ConfigMissing), "{bare:?}");
+    assert_eq!(reason(&bare), Some(WebhookReason::ConfigMissing), "{bare:?}");
 
     // A port that was free a moment ago, and a listener that takes connections and says nothing.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let refused = probe(&configuration(port, Some(&bundle)), "veneur-operator").await;
-    assert_eq!(reason(&refused), Some(Reason::NoEndpoints), "{refused:?}");
+    assert_eq!(reason(&refused), Some(WebhookReason::NoEndpoints), "{refused:?}");
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = silent.local_addr().unwrap().port();
     let timeout = probe(&configuration(port, Some(&bundle)), "veneur-operator").await;
-    assert_eq!(reason(&timeout), Some(Reason::ProbeTimeout), "{timeout:?}");
+    assert_eq!(reason(&timeout), Some(WebhookReason::ProbeTimeout), "{timeout:?}");
     assert_eq!(probe(&Seen::Unknown, "veneur-operator").await, Probe::Unknown);
 }

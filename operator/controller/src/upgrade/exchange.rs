@@ -12,13 +12,11 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::{
-    injection::{STATUS, Stamp},
+    injection::{SIDECAR, STATUS, Stamp},
     labels::FIELD_MANAGER,
     pods::Outdated,
 };
 
-/// Name of the sidecar.
-const SIDECAR: &str = "veneur";
 /// How long a kubelet may take to pull the image and to start the container.
 const PATIENCE: Duration = Duration::from_mins(2);
 

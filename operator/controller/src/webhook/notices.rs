@@ -10,15 +10,14 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Client,
-    runtime::events::{Event, EventType, Recorder, Reporter},
-};
 use serde_json::Value;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{injection::Outcome, labels::FIELD_MANAGER};
+use crate::{
+    events::{Events, Told},
+    injection::Outcome,
+};
 
 /// Events that wait to be written.
 const QUEUE: usize = 256;
@@ -26,8 +25,8 @@ const QUEUE: usize = 256;
 const QUIET: Duration = Duration::from_mins(10);
 /// Owners and reasons that are remembered.
 const MOST_REMEMBERED: usize = 4096;
-/// How long writing one may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Reason of the event that nobody needs to act on.
+const INJECTED: &str = "VeneurInjected";
 
 /// What is to be told of an owner.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,7 +66,7 @@ fn notice(pod: &Value, namespace: &str, outcome: &Outcome) -> Option<Notice> {
         Outcome::Untouched => return None,
         Outcome::Injected { stamp, .. } => {
             let notes = if stamp.notes.is_empty() { String::new() } else { format!("; {}", stamp.notes.join("; ")) };
-            ("VeneurInjected", format!("Pods send to pipeline {}{notes}", stamp.pipeline))
+            (INJECTED, format!("Pods send to pipeline {}{notes}", stamp.pipeline))
         }
         Outcome::Skipped { skip, .. } => ("VeneurInjectionSkipped", skip.to_string()),
     };
@@ -87,38 +86,23 @@ fn notice(pod: &Value, namespace: &str, outcome: &Outcome) -> Option<Notice> {
 
 impl NoticeWriter {
     /// Writes what comes until `stop`.
-    pub async fn run(mut self, client: Client, instance: Option<String>, stop: CancellationToken) {
-        let recorder = Recorder::new(client, Reporter { controller: FIELD_MANAGER.to_owned(), instance });
-        let mut told = Told::default();
+    pub async fn run(mut self, events: Events, stop: CancellationToken) {
+        let mut lately = Lately::default();
         while let Some(Some(notice)) = stop.run_until_cancelled(self.0.recv()).await {
-            if told.is_news(&notice, Instant::now()) {
-                write(&recorder, &notice).await;
+            if lately.is_news(&notice, Instant::now()) {
+                let Notice { owner, reason, note } = notice;
+                let told = Told { warning: reason != INJECTED, reason: reason.to_owned(), note };
+                events.tell_of(&owner, "Inject", &[told]).await;
             }
         }
     }
 }
 
-async fn write(recorder: &Recorder, notice: &Notice) {
-    let type_ = if notice.reason == "VeneurInjected" { EventType::Normal } else { EventType::Warning };
-    let event = Event {
-        type_,
-        reason: notice.reason.to_owned(),
-        note: Some(notice.note.clone()),
-        action: "Inject".to_owned(),
-        secondary: None,
-    };
-    match timeout(PATIENCE, recorder.publish(&event, &notice.owner)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, reason = notice.reason, "An event was not written"),
-        Err(_) => tracing::warn!(reason = notice.reason, "An event was not written in time"),
-    }
-}
-
 /// What was told lately, by owner and text.
 #[derive(Debug, Default)]
-struct Told(HashMap<(String, String), Instant>);
+struct Lately(HashMap<(String, String), Instant>);
 
-impl Told {
+impl Lately {
     /// Whether this was not told of this owner lately; it is remembered.
     fn is_news(&mut self, notice: &Notice, now: Instant) -> bool {
         if self.0.len() >= MOST_REMEMBERED {
@@ -130,7 +114,7 @@ impl Told {
         let owner = notice.owner.uid.clone().or_else(|| notice.owner.name.clone()).unwrap_or_default();
         match self.0.insert((owner, notice.note.clone()), now) {
             Some(told) if now.duration_since(told) < QUIET => false,
-            Some(_) => notice.reason != "VeneurInjected",
+            Some(_) => notice.reason != INJECTED,
             None => true,
         }
     }
@@ -147,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_told_once_of_each_owner_until_it_is_long_ago() {
-        let (mut told, now) = (Told::default(), Instant::now());
+        let (mut told, now) = (Lately::default(), Instant::now());
         let skipped = notice("a", "VeneurInjectionSkipped", "NoPipeline");
         assert!(told.is_news(&skipped, now));
         assert!(!told.is_news(&skipped, now));
@@ -159,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let (mut told, now) = (Told::default(), Instant::now());
+        let (mut told, now) = (Lately::default(), Instant::now());
         for owner in 0..3 * MOST_REMEMBERED {
             assert!(told.is_news(&notice(&owner.to_string(), "VeneurInjected", ""), now));
             assert!(told.0.len() <= MOST_REMEMBERED);

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Webhook, notices};
 use crate::{
     certificate::{Authority, CurrentLeaf, Purpose},
+    events::Events,
     injection::Namespace,
     namespaces::Namespaces,
     pipelines::pipelines,
@@ -64,7 +65,7 @@ async fn running() -> Running {
     let mut tasks = JoinSet::new();
     tasks.spawn(watch.run(client.clone(), stop.clone()));
     let (notices, writer) = notices();
-    tasks.spawn(writer.run(client, None, stop.clone()));
+    tasks.spawn(writer.run(Events::new(client, None), stop.clone()));
     assert!(view.wait_until_listed(Duration::from_secs(10)).await, "the pipelines are listed");
 
     // Another test of this process may have come first.
