@@ -131,11 +131,11 @@ impl Safe {
         });
     }
 
-    /// Takes the step that is due, if any, where the next one has been published for `published`; for the leader alone.
-    pub async fn advance(&self, published: Option<Duration>) -> anyhow::Result<()> {
+    /// Takes the step that is due, if any; for the leader alone. `everywhere` as in [`step`].
+    pub async fn advance(&self, everywhere: Option<bool>) -> anyhow::Result<()> {
         let Kept { keyring, version } = self.kept.borrow().clone();
         let now = SystemTime::now();
-        let due = step(keyring.ends(), published, now, &self.lifetimes);
+        let due = step(keyring.ends(), everywhere, now, &self.lifetimes);
         let after = match due {
             Some(step) => Arc::new(keyring.after(step, self.subject, now, &self.lifetimes)?),
             None if version.is_none() => keyring,

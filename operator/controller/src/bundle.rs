@@ -4,14 +4,14 @@
 //! The chart renders no certificate, and owns every other field. A configuration that is rendered anew gets its bundle
 //! back as soon as the watch tells.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures::StreamExt as _;
-use k8s_openapi::{ByteString, api::admissionregistration::v1::MutatingWebhookConfiguration};
+use k8s_openapi::{
+    ByteString,
+    api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration},
+};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
@@ -91,24 +91,23 @@ impl Configuration {
     /// alone.
     pub async fn publish(self, safe: Safe, stop: CancellationToken) {
         let (mut keyring, mut seen) = (safe.keyring(), self.seen());
-        let mut published: Option<(String, Instant)> = None;
         let mut retry = FIRST_RETRY;
         loop {
-            let bundle = keyring.borrow_and_update().keyring.bundle();
+            let kept = Arc::clone(&keyring.borrow_and_update().keyring);
+            let bundle = kept.bundle();
             let configuration = seen.borrow_and_update().clone();
             let done = async {
+                let mut everywhere = None;
                 if let Seen::Present(configuration) = &configuration {
-                    if holds(configuration, &bundle) {
-                        if published.as_ref().is_none_or(|(known, _)| *known != bundle) {
-                            published = Some((bundle.clone(), Instant::now()));
-                        }
-                    } else {
-                        published = None;
+                    // Forgetting a predecessor changes the bundle, and takes nothing from the next one's time.
+                    let next = kept.next.as_ref().map(|next| next.authority.certificate().pem.as_bytes());
+                    everywhere = next.map(|next| each(configuration, |bundle| contains(bundle, next)));
+                    if !each(configuration, |published| published == bundle.as_bytes()) {
                         self.apply(configuration, &bundle).await?;
                         tracing::info!(configuration = self.name, "Published the webhook's authority");
                     }
                 }
-                safe.advance(published.as_ref().map(|(_, since)| since.elapsed())).await
+                safe.advance(everywhere).await
             };
             let wait = match done.await {
                 Ok(()) => {
@@ -152,8 +151,12 @@ impl Configuration {
     }
 }
 
-fn holds(configuration: &MutatingWebhookConfiguration, bundle: &str) -> bool {
-    configuration.webhooks.iter().flatten().all(|webhook| {
-        webhook.client_config.ca_bundle.as_ref().is_some_and(|published| published.0 == bundle.as_bytes())
-    })
+/// Whether the bundle of every webhook is so.
+fn each(configuration: &MutatingWebhookConfiguration, is_so: impl Fn(&[u8]) -> bool) -> bool {
+    let bundle = |webhook: &MutatingWebhook| webhook.client_config.ca_bundle.as_ref().is_some_and(|one| is_so(&one.0));
+    configuration.webhooks.iter().flatten().all(bundle)
+}
+
+fn contains(bundle: &[u8], certificate: &[u8]) -> bool {
+    bundle.windows(certificate.len()).any(|part| part == certificate)
 }

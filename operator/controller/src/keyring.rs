@@ -2,8 +2,9 @@
 //! a client does not trust what a server shows.
 //!
 //! Law: whatever signs is in every client's bundle already. The steps are: make the next one; publish a bundle with both;
-//! once every client has had time to read it, let the next one sign; once no leaf of the old one is left, forget it. Each
-//! step is one write, and the next is told from what is written alone, so a crash between two of them costs time only.
+//! note when every client is given it; once all have had time to read it, let the next one sign; once no leaf of the old
+//! one is left, forget it. Each step is one write, and the next is told from what is written alone, so a crash between two
+//! of them costs nothing but its time.
 //!
 //! Pure but for the random numbers of keys. Not here: where it is written ([`crate::authority`]).
 
@@ -42,9 +43,18 @@ pub struct Keyring {
     /// Signs.
     pub current: Arc<Authority>,
     /// Will sign once its certificate is published.
-    pub next: Option<Arc<Authority>>,
+    pub next: Option<Next>,
     /// Signed before; leaves of it may still be in use.
     pub previous: Option<Previous>,
+}
+
+/// An authority that does not sign yet.
+#[derive(Debug, Clone)]
+pub struct Next {
+    /// The authority.
+    pub authority: Arc<Authority>,
+    /// Since when every client is given its certificate; none where some are not.
+    pub announced: Option<SystemTime>,
 }
 
 /// An authority that signs no more.
@@ -63,6 +73,10 @@ pub enum Step {
     Restart,
     /// Make the next one.
     Prepare,
+    /// Note that from now on every client is given the next one's certificate.
+    Announce,
+    /// Note that some are not any more.
+    Withdraw,
     /// Let the next one sign.
     Promote,
     /// Stop publishing the previous one.
@@ -76,12 +90,15 @@ pub struct Ends {
     pub current: SystemTime,
     /// The next one.
     pub next: Option<SystemTime>,
+    /// Since when every client is given the next one.
+    pub announced: Option<SystemTime>,
     /// The previous one's time in the bundle.
     pub previous: Option<SystemTime>,
 }
 
-/// The step that is due, where the bundle of these has been published for `published`.
-pub fn step(ends: Ends, published: Option<Duration>, now: SystemTime, lifetimes: &Lifetimes) -> Option<Step> {
+/// The step that is due. `everywhere`: whether every client is given the next one's certificate; none where that is not
+/// known.
+pub fn step(ends: Ends, everywhere: Option<bool>, now: SystemTime, lifetimes: &Lifetimes) -> Option<Step> {
     let over = |end: SystemTime| end <= now;
     let left = ends.current.duration_since(now).unwrap_or(Duration::ZERO);
     let forgettable = ends.previous.is_some_and(over);
@@ -90,9 +107,11 @@ pub fn step(ends: Ends, published: Option<Duration>, now: SystemTime, lifetimes:
         // Nobody trusts the current one any more: there is nothing to wait for.
         Some(_) if left.is_zero() => Some(Step::Promote),
         None if left.is_zero() => Some(Step::Restart),
+        Some(_) if ends.announced.is_none() && everywhere == Some(true) => Some(Step::Announce),
+        Some(_) if ends.announced.is_some() && everywhere == Some(false) => Some(Step::Withdraw),
         _ if forgettable => Some(Step::Forget),
         // Two predecessors are never published: the older one's leaves have to be gone.
-        Some(_) if ends.previous.is_none() && published.is_some_and(|since| since >= lifetimes.settle) => {
+        Some(_) if ends.previous.is_none() && ends.announced.is_some_and(|since| over(since + lifetimes.settle)) => {
             Some(Step::Promote)
         }
         // The second where the lifetime asked for became shorter.
@@ -110,7 +129,7 @@ impl Keyring {
 
     /// What clients are to trust, as PEM.
     pub fn bundle(&self) -> String {
-        let next = self.next.iter().map(|next| next.certificate());
+        let next = self.next.iter().map(|next| next.authority.certificate());
         let previous = self.previous.iter().map(|previous| &previous.certificate);
         std::iter::once(self.current.certificate()).chain(next).chain(previous).map(|one| one.pem.as_str()).collect()
     }
@@ -119,7 +138,8 @@ impl Keyring {
     pub fn ends(&self) -> Ends {
         Ends {
             current: self.current.certificate().expires,
-            next: self.next.as_ref().map(|next| next.certificate().expires),
+            next: self.next.as_ref().map(|next| next.authority.certificate().expires),
+            announced: self.next.as_ref().and_then(|next| next.announced),
             previous: self.previous.as_ref().map(|previous| previous.until),
         }
     }
@@ -135,10 +155,15 @@ impl Keyring {
         let mut after = self.clone();
         match step {
             Step::Restart => after = Self::found(subject, now, lifetimes)?,
-            Step::Prepare => after.next = Some(Arc::new(Authority::generate(subject, now, lifetimes.authority)?)),
+            Step::Prepare => {
+                let authority = Arc::new(Authority::generate(subject, now, lifetimes.authority)?);
+                after.next = Some(Next { authority, announced: None });
+            }
+            Step::Announce => after.next.iter_mut().for_each(|next| next.announced = Some(now)),
+            Step::Withdraw => after.next.iter_mut().for_each(|next| next.announced = None),
             Step::Promote => {
                 if let Some(next) = after.next.take() {
-                    let old = std::mem::replace(&mut after.current, next).certificate().clone();
+                    let old = std::mem::replace(&mut after.current, next.authority).certificate().clone();
                     // Replicas that learn of it late show an old leaf for at most its life.
                     let until = old.expires.min(now + lifetimes.leaf + lifetimes.settle);
                     after.previous = Some(Previous { certificate: old, until });
@@ -156,13 +181,15 @@ impl Keyring {
         put("ca.crt", self.current.certificate().pem.clone());
         put("ca.key", self.current.key_pem());
         if let Some(next) = &self.next {
-            put("next.crt", next.certificate().pem.clone());
-            put("next.key", next.key_pem());
+            put("next.crt", next.authority.certificate().pem.clone());
+            put("next.key", next.authority.key_pem());
+            if let Some(announced) = next.announced {
+                put("next.announced", time_text(announced));
+            }
         }
         if let Some(previous) = &self.previous {
             put("previous.crt", previous.certificate.pem.clone());
-            let until = Timestamp::try_from(previous.until).unwrap_or(Timestamp::MAX);
-            put("previous.until", until.to_string());
+            put("previous.until", time_text(previous.until));
         }
         data
     }
@@ -181,19 +208,27 @@ impl Keyring {
             (None, _) => Err(BadKeyring::Missing(certificate)),
             (_, None) => Err(BadKeyring::Missing(key)),
         };
+        let time = |key: &'static str| {
+            text(key).map(|text| text.and_then(|text| text.parse::<Timestamp>().ok()).map(SystemTime::from))
+        };
         let current = authority("ca.crt", "ca.key")?.ok_or(BadKeyring::Missing("ca.crt"))?;
         let previous = match text("previous.crt")? {
             Some(pem) => {
                 let certificate =
                     Certificate::from_pem(&pem).map_err(|source| BadKeyring::Unusable("previous.crt", source))?;
-                let until = text("previous.until")?.and_then(|text| text.parse::<Timestamp>().ok());
-                let until = until.map_or(certificate.expires, SystemTime::from);
+                let until = time("previous.until")?.unwrap_or(certificate.expires);
                 Some(Previous { certificate, until })
             }
             None => None,
         };
-        Ok(Self { current, next: authority("next.crt", "next.key")?, previous })
+        let announced = time("next.announced")?;
+        let next = authority("next.crt", "next.key")?.map(|authority| Next { authority, announced });
+        Ok(Self { current, next, previous })
     }
+}
+
+fn time_text(time: SystemTime) -> String {
+    Timestamp::try_from(time).unwrap_or(Timestamp::MAX).to_string()
 }
 
 /// Why the entries of a Secret are no keyring.

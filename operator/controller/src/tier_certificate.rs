@@ -11,7 +11,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use k8s_openapi::{
@@ -227,15 +227,9 @@ impl TierCertificates {
     /// Takes the steps of the authority until `stop`; for the leader alone. A bundle is published when every pipeline
     /// that asks for certificates has it.
     pub async fn rotate(self: Arc<Self>, pipelines: Pipelines, stop: CancellationToken) {
-        let mut published: Option<(String, Instant)> = None;
         loop {
-            let bundle = revision::of(&self.bundle());
-            if !self.all_have(&pipelines, &bundle) {
-                published = None;
-            } else if published.as_ref().is_none_or(|(known, _)| *known != bundle) {
-                published = Some((bundle, Instant::now()));
-            }
-            if let Err(error) = self.safe.advance(published.as_ref().map(|(_, since)| since.elapsed())).await {
+            let everywhere = self.all_have(&pipelines, &revision::of(&self.bundle()));
+            if let Err(error) = self.safe.advance(Some(everywhere)).await {
                 tracing::warn!(error = format!("{error:#}"), "Cannot keep the tiers' authority, trying again");
             }
             tokio::select! {

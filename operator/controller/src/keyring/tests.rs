@@ -17,7 +17,7 @@ fn a_keyring_comes_back_from_its_secret_and_an_old_secret_is_one() {
     let mut keyring = Keyring::found(SUBJECT, at(0), &LIFETIMES).unwrap();
     let only_current = Keyring::from_data(SUBJECT, &keyring.to_data()).unwrap();
     assert_eq!(only_current.bundle(), keyring.bundle());
-    for step in [Step::Prepare, Step::Promote, Step::Prepare] {
+    for step in [Step::Prepare, Step::Announce, Step::Promote, Step::Prepare] {
         keyring = keyring.after(step, SUBJECT, at(5), &LIFETIMES).unwrap();
         let read = Keyring::from_data(SUBJECT, &keyring.to_data()).unwrap();
         assert_eq!((read.bundle(), read.ends()), (keyring.bundle(), keyring.ends()), "{step:?}");
@@ -45,26 +45,31 @@ fn what_is_wrong_with_a_secret_is_said() {
 
 #[test]
 fn the_next_authority_signs_only_after_it_was_published_long_enough() {
-    let ends = Ends { current: at(120), next: None, previous: None };
-    let due = |ends, published, now| step(ends, published, at(now), &LIFETIMES);
+    let ends = Ends { current: at(120), next: None, announced: None, previous: None };
+    let due = |ends, everywhere, now| step(ends, everywhere, at(now), &LIFETIMES);
     assert_eq!(due(ends, None, 79), None);
     assert_eq!(due(ends, None, 81), Some(Step::Prepare));
     let prepared = Ends { next: Some(at(200)), ..ends };
     assert_eq!(due(prepared, None, 100), None);
-    assert_eq!(due(prepared, Some(Duration::from_secs(9)), 100), None);
-    assert_eq!(due(prepared, Some(Duration::from_secs(10)), 100), Some(Step::Promote));
+    assert_eq!(due(prepared, Some(false), 100), None);
+    assert_eq!(due(prepared, Some(true), 100), Some(Step::Announce));
+    let announced = |at| Ends { announced: Some(at), ..prepared };
+    assert_eq!(due(announced(at(91)), Some(true), 100), None);
+    assert_eq!(due(announced(at(90)), Some(true), 100), Some(Step::Promote));
+    assert_eq!(due(announced(at(90)), None, 100), Some(Step::Promote), "a new leader does not begin to wait anew");
+    assert_eq!(due(announced(at(90)), Some(false), 100), Some(Step::Withdraw), "some clients lost it");
     // Whoever trusted the current one cannot any more: waiting helps nobody.
     assert_eq!(due(prepared, None, 121), Some(Step::Promote));
     assert_eq!(due(ends, None, 121), Some(Step::Restart));
     assert_eq!(due(Ends { previous: Some(at(90)), ..ends }, None, 90), Some(Step::Forget));
     // Two predecessors are never out there at once.
-    let crowded = Ends { previous: Some(at(110)), ..prepared };
-    assert_eq!(due(crowded, Some(Duration::from_mins(1)), 100), None);
+    let crowded = Ends { previous: Some(at(110)), ..announced(at(40)) };
+    assert_eq!(due(crowded, Some(true), 100), None);
 }
 
 #[test]
 fn a_shorter_lifetime_is_heeded_at_once() {
-    let long = Ends { current: at(3600), next: None, previous: None };
+    let long = Ends { current: at(3600), next: None, announced: None, previous: None };
     assert_eq!(step(long, None, at(0), &LIFETIMES), Some(Step::Prepare));
 }
 
@@ -91,23 +96,15 @@ proptest! {
         let mut world = World::default();
         world.published.push_back((0, keyring.bundle()));
         world.written.push_back((0, Arc::clone(&keyring)));
-        let mut since: Option<(String, u64)> = None;
         let mut leaves: Vec<Option<(String, SystemTime, u64)>> = vec![None; lags.len()];
         let mut rotations = 0;
         for (second, (awake, crashes)) in (10_u64..).zip(looks) {
-            // The leader: each of its writes is a turn of its own, and what it remembers is lost in between at times. One
-            // that is away for longer than a third of an authority's life cannot keep anything alive.
-            if crashes && second % 19 == 0 {
-                since = None;
-            }
-            if awake || second % 4 == 0 {
+            // The leader: each of its writes is a turn of its own, of which crashes cost some. It remembers nothing between
+            // them. One that is away for longer than a third of an authority's life cannot keep anything alive.
+            if awake && !crashes || second % 4 == 0 {
                 let bundle = keyring.bundle();
                 if world.published.back().unwrap().1 == bundle {
-                    if since.as_ref().is_none_or(|(known, _)| *known != bundle) {
-                        since = Some((bundle, second));
-                    }
-                    let published = since.as_ref().map(|(_, since)| Duration::from_secs(second - since));
-                    if let Some(due) = step(keyring.ends(), published, at(second), &LIFETIMES) {
+                    if let Some(due) = step(keyring.ends(), Some(true), at(second), &LIFETIMES) {
                         rotations += u32::from(due == Step::Promote);
                         keyring = Arc::new(keyring.after(due, SUBJECT, at(second), &LIFETIMES).unwrap());
                         world.written.push_back((second, Arc::clone(&keyring)));
