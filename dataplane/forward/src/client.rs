@@ -4,7 +4,8 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http_body_util::Full;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use tonic::{Code, Request, Status, body::Body, client::Grpc, metadata::MetadataMap, transport::Channel};
 use tower::ServiceExt as _;
 use veneur_metric::{Condition, Turn};
@@ -188,7 +189,7 @@ async fn call(channel: &Channel, dialect: Dialect, metrics: &Packed, facts: &Fac
 /// What the generated client does, except that the messages are framed already, and that an answer may be a status alone:
 /// the original's global of 14.2.0 ends a stream that it has merged with OK and no message.
 async fn stream(channel: &Channel, frames: Bytes, facts: &Facts) -> Result<MetadataMap, Status> {
-    let framed = move |request: http::Request<Body>| request.map(|_| Body::new(Full::new(frames.clone())));
+    let framed = move |request: http::Request<Body>| request.map(|_| body(frames.clone()));
     let mut client = Grpc::new(channel.clone().map_request(framed));
     client.ready().await.map_err(|error| Status::unknown(format!("not ready: {error}")))?;
     let mut request = Request::new(tokio_stream::empty::<Message>());
@@ -208,6 +209,13 @@ async fn stream(channel: &Channel, frames: Bytes, facts: &Facts) -> Result<Metad
             }
         }
     }
+}
+
+/// A body that ends by a frame of data, as all clients of gRPC end theirs, and tells no length before. An end in the
+/// header itself, which HTTP/2 allows where nothing is sent, is lost on the gRPC of 14.2.0: its handler waits for ever.
+fn body(frames: Bytes) -> Body {
+    let frames = (!frames.is_empty()).then(|| Ok::<_, Status>(Frame::data(frames)));
+    Body::new(StreamBody::new(tokio_stream::iter(frames)))
 }
 
 /// Connects and asks, by an empty call, whether the peer reads our extensions, and which process it is.

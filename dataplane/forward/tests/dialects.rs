@@ -129,3 +129,23 @@ async fn a_metric_larger_than_a_single_message_may_be_is_left_out() {
     let sent = send(&address, batch([counter(&"x".repeat(5 * 1024 * 1024))])).await;
     assert!(matches!(sent, Sent { unsendable: 1, outcome: Outcome::Acknowledged(0) }), "{sent:?}");
 }
+
+/// The gRPC of 14.2.0 loses an end that comes in the header: its handler would wait for ever.
+#[tokio::test]
+async fn a_stream_of_nothing_ends_after_its_header_and_tells_no_length() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("bound").to_string();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let (stream, _) = listener.accept().await.expect("somebody comes");
+        let mut connection = h2::server::handshake(stream).await.expect("speaks HTTP/2");
+        let (request, _respond) = connection.accept().await.expect("asks").expect("well");
+        (request.body().is_end_stream(), request.headers().contains_key("content-length"))
+    });
+    let mut client = Client::new(address.as_str());
+    let asked = tokio::select! {
+        asked = tasks.join_next() => asked.expect("one").expect("no panic"),
+        answer = client.connect() => panic!("nobody answers: {answer:?}"),
+    };
+    assert_eq!(asked, (false, false));
+}
