@@ -13,6 +13,7 @@ mod every;
 mod key;
 mod listen;
 mod live;
+mod local_settings;
 mod nearest;
 mod older;
 mod parse;
@@ -30,6 +31,7 @@ pub use every::Every;
 pub use key::{Key, Shape};
 pub use listen::{Family, Listen, UnixName};
 pub use live::{Reload, changes, followed};
+pub use local_settings::LocalSettings;
 pub use parse::{ConfigError, Invalid, Note, Parsed, Unknown, Weight, parse, read, read_strictly, to_yaml};
 pub use proxy::{
     Dns, Endpoints, ForwardTls, GrpcServer, IgnoreTag, ListenTls, Proxy, ProxyHttp, RingHash, RingKeys, Statsd, TagKind,

@@ -9,7 +9,7 @@ pub use senders::{GrpcServer, ListenTls};
 
 use std::time::Duration;
 
-use crate::{Every, Secret, key::section};
+use crate::{Every, LocalSettings, Secret, key::section};
 
 section! {
     /// Configuration of a proxy.
@@ -57,6 +57,10 @@ section! {
         fixed buffer_max_age: Every = Every::seconds(60),
         /// How long a stopping proxy may take to deliver what it holds.
         fixed shutdown_timeout: Every = Every::seconds(10),
+
+        /// Ours: live keys of a local's configuration, offered to those who forward here and follow (`follow_settings`), as
+        /// `{percentiles: [0.5, 0.99]}`; empty: none.
+        live local_settings: LocalSettings = LocalSettings::default(),
 
         /// Ours: whether this proxy reports on itself with metrics that begin with `veneur_proxy.`; `/metrics` shows the same
         /// counts.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Every, ForwardTls, ListenTls, NameMatch, Reload, ScopeRule, Secret, Sink, SinkRoute, changes,
+    Every, ForwardTls, ListenTls, LocalSettings, NameMatch, Reload, ScopeRule, Secret, Sink, SinkRoute, changes,
     key::{Field, Report, Shape, leaf, section},
 };
 
@@ -41,6 +41,8 @@ section! {
         live aggregates: Vec<Aggregate> = vec![Aggregate::Min, Aggregate::Max, Aggregate::Count],
         /// Tags added to every context formed here; they replace a client's tags of the same key.
         live extend_tags: Vec<String> = Vec::new(),
+        /// Ours: tags of this instance alone, in place of those of `extend_tags` with the same key.
+        fixed instance_tags: Vec<String> = Vec::new(),
         /// Ours: keys of tags that are taken off before a context is formed, so that what differs in them alone is one series.
         live drop_tags: Vec<String> = Vec::new(),
         /// Tags kept from sinks, by their beginning: `tag` from all, `tag|sink|sink` from those named.
@@ -104,6 +106,11 @@ section! {
         /// Of 14.2.0, for peers that read nothing newer: `true` forwards in one message over gRPC, `false` by
         /// `POST /import`. `null`: as `forward_address` says, by a stream over gRPC unless it begins with `http://`.
         fixed forward_use_grpc: Option<bool> = None,
+        /// Ours: take the live keys of this configuration from whoever answers at `forward_address`, if it offers them
+        /// (`local_settings` there), and every change of them. The operator sets it for sidecars.
+        fixed follow_settings: bool = false,
+        /// Ours: live keys offered to those who forward here and follow, `{percentiles: [0.5, 0.99]}`; empty: none.
+        live local_settings: LocalSettings = LocalSettings::default(),
         /// Ours: TLS towards `forward_address` and `handover_address`.
         fixed forward_tls: ForwardTls = ForwardTls::default(),
         /// Ours: also forward this instance's own finished points, instead of posting them to sinks from here. Needs a

@@ -1,22 +1,23 @@
 //! One connection to one peer, and what became of each batch sent over it.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use tonic::{Code, Request, Status, body::Body, client::Grpc, metadata::MetadataMap, transport::Channel};
+use tonic::{Code, Extensions, Request, Status, body::Body, client::Grpc, metadata::MetadataMap, transport::Channel};
 use tower::ServiceExt as _;
 use veneur_metric::{Condition, Turn};
 
 use crate::{
     batch::{Batch, EXTENSIONS, Facts, INSTANCE, UNREAD},
     codec::{Codec, List, Message},
-    connect::{Failure, Target, dial},
+    connect::{Failure, Manner, Target, dial},
     dialect::Dialect,
     forwardrpc::forward_client::ForwardClient,
     legacy::Poster,
+    offer::Follower,
     packed::Packed,
     watched::{End, Watch},
 };
@@ -136,11 +137,10 @@ impl Client {
             // A batch is far smaller, unless it is a single metric.
             unsendable += batch.metrics.keep(|_, message| message.len() < LARGEST_LIST);
         }
-        let within = self.target.manner.answer_timeout;
         let outcome = if batch.is_empty() {
             Outcome::Acknowledged(0)
         } else {
-            deliver(connection, self.dialect, batch, within).await
+            deliver(connection, self.dialect, batch, &self.target.manner).await
         };
         if !matches!(outcome, Outcome::Acknowledged(_)) {
             self.connection = None;
@@ -161,8 +161,9 @@ impl Client {
     }
 }
 
-async fn deliver(connection: &mut Connection, dialect: Dialect, batch: Batch, within: Duration) -> Outcome {
-    let call = call(&connection.channel, dialect, &batch.metrics, &batch.facts);
+async fn deliver(connection: &mut Connection, dialect: Dialect, batch: Batch, manner: &Manner) -> Outcome {
+    let within = manner.answer_timeout;
+    let call = call(&connection.channel, dialect, &batch.metrics, &batch.facts, manner.follower.as_ref());
     let status = match tokio::time::timeout(within, call).await {
         Ok(Ok(_)) => return Outcome::Acknowledged(batch.len()),
         Ok(Err(status)) => status,
@@ -176,24 +177,37 @@ async fn deliver(connection: &mut Connection, dialect: Dialect, batch: Batch, wi
 }
 
 /// One call of the dialect's, and the header of its answer.
-async fn call(channel: &Channel, dialect: Dialect, metrics: &Packed, facts: &Facts) -> Result<MetadataMap, Status> {
-    if dialect == Dialect::Unary {
-        let mut request = Request::new(List::of(metrics));
-        facts.write(request.metadata_mut());
-        let answer = ForwardClient::new(channel.clone()).send_metrics(request).await?;
-        return Ok(answer.into_parts().0);
+async fn call(
+    channel: &Channel,
+    dialect: Dialect,
+    metrics: &Packed,
+    facts: &Facts,
+    follower: Option<&Follower>,
+) -> Result<MetadataMap, Status> {
+    let mut asks = MetadataMap::new();
+    facts.write(&mut asks);
+    if let Some(follower) = follower {
+        follower.ask(&mut asks);
     }
-    stream(channel, metrics.frames(), facts).await
+    let header = if dialect == Dialect::Unary {
+        let request = Request::from_parts(asks, Extensions::default(), List::of(metrics));
+        ForwardClient::new(channel.clone()).send_metrics(request).await?.into_parts().0
+    } else {
+        stream(channel, metrics.frames(), asks).await?
+    };
+    if let Some(follower) = follower {
+        follower.take(&header);
+    }
+    Ok(header)
 }
 
 /// What the generated client does, except that the messages are framed already, and that an answer may be a status alone:
 /// the original's global of 14.2.0 ends a stream that it has merged with OK and no message.
-async fn stream(channel: &Channel, frames: Bytes, facts: &Facts) -> Result<MetadataMap, Status> {
+async fn stream(channel: &Channel, frames: Bytes, asks: MetadataMap) -> Result<MetadataMap, Status> {
     let framed = move |request: http::Request<Body>| request.map(|_| body(frames.clone()));
     let mut client = Grpc::new(channel.clone().map_request(framed));
     client.ready().await.map_err(|error| Status::unknown(format!("not ready: {error}")))?;
-    let mut request = Request::new(tokio_stream::empty::<Message>());
-    facts.write(request.metadata_mut());
+    let request = Request::from_parts(asks, Extensions::default(), tokio_stream::empty::<Message>());
     let codec = Codec::<Message, ()>::default();
     let answer = client.streaming(request, PathAndQuery::from_static(STREAM), codec).await?;
     let (header, mut body, _) = answer.into_parts();
@@ -222,10 +236,12 @@ fn body(frames: Bytes) -> Body {
 async fn connect(target: &Target, dialect: Dialect) -> Result<(Connection, Option<String>), Failure> {
     let (channel, watch) = dial(target).await?;
     let within = target.manner.connect_timeout;
-    let answer = tokio::time::timeout(within, call(&channel, dialect, &Packed::default(), &Facts::default()))
-        .await
-        .map_err(|_| Failure::silent(within))?
-        .map_err(|status| Failure::refused(describe(&status)))?;
+    let (nothing, facts) = (Packed::default(), Facts::default());
+    let answer =
+        tokio::time::timeout(within, call(&channel, dialect, &nothing, &facts, target.manner.follower.as_ref()))
+            .await
+            .map_err(|_| Failure::silent(within))?
+            .map_err(|status| Failure::refused(describe(&status)))?;
     let extended = answer.contains_key(EXTENSIONS);
     let instance = answer.get(INSTANCE).and_then(|instance| instance.to_str().ok()).map(str::to_owned);
     Ok((Connection { channel, watch, extended }, instance))

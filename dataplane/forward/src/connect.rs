@@ -10,6 +10,7 @@ use tokio::{
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
+    offer::Follower,
     tls::Trust,
     watched::{Watch, Watched},
 };
@@ -26,11 +27,18 @@ pub struct Manner {
     pub connect_timeout: Duration,
     /// A batch that is not answered for this long is given up as uncertain.
     pub answer_timeout: Duration,
+    /// Where settings go that peers offer; `None`: none are asked for. In dialects B and C.
+    pub follower: Option<Follower>,
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { tls: None, connect_timeout: Duration::from_secs(3), answer_timeout: Duration::from_secs(10) }
+        Self {
+            tls: None,
+            connect_timeout: Duration::from_secs(3),
+            answer_timeout: Duration::from_secs(10),
+            follower: None,
+        }
     }
 }
 

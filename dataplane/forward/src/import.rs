@@ -9,7 +9,10 @@ use std::{
 
 use futures::StreamExt as _;
 use prost::Message as _;
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use veneur_wire::metricpb::Metric;
@@ -19,6 +22,7 @@ use crate::{
     batch::{EXTENSIONS, Facts, INSTANCE, UNREAD},
     codec::{List, Message},
     forwardrpc::forward_server::{Forward, ForwardServer},
+    offer::Offer,
     tls::Guard,
 };
 
@@ -71,6 +75,8 @@ pub struct Settings {
     pub keep_alive: Option<(Duration, Duration)>,
     /// How long a client may take to agree on TLS.
     pub handshake_timeout: Duration,
+    /// Settings for those who send and follow; they may change.
+    pub offered: watch::Receiver<Option<Offer>>,
 }
 
 impl Default for Settings {
@@ -83,6 +89,7 @@ impl Default for Settings {
             max_connection_age_grace: Duration::from_secs(10),
             keep_alive: Some((Duration::from_secs(30), Duration::from_secs(20))),
             handshake_timeout: Duration::from_secs(5),
+            offered: watch::channel(None).1,
         }
     }
 }
@@ -100,7 +107,7 @@ pub async fn serve(
     importer: Arc<dyn Importer>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    let service = ForwardServer::new(Service { importer, instance: instance() });
+    let service = ForwardServer::new(Service { importer, instance: instance(), offered: settings.offered.clone() });
     let service = service.max_decoding_message_size(LARGEST_MESSAGE);
     let (taken, connections) = mpsc::channel(WAITING_CONNECTIONS);
     let accepting = accept(listener, settings.clone(), taken);
@@ -129,19 +136,20 @@ fn instance() -> String {
 struct Service {
     importer: Arc<dyn Importer>,
     instance: String,
+    offered: watch::Receiver<Option<Offer>>,
 }
 
 #[tonic::async_trait]
 impl Forward for Service {
     async fn send_metrics(&self, request: Request<List>) -> Result<Response<()>, Status> {
-        let facts = Facts::read(request.metadata());
+        let (facts, asked) = (Facts::read(request.metadata()), Offer::asked(request.metadata()));
         let list = request.into_inner();
         self.importer.import_messages(&facts, &mut list.metrics()).map_err(|stopping| unread(stopping.into()))?;
-        Ok(self.answer())
+        Ok(self.answer(asked.as_deref()))
     }
 
     async fn send_metrics_v2(&self, request: Request<Streaming<Message>>) -> Result<Response<()>, Status> {
-        let facts = Facts::read(request.metadata());
+        let (facts, asked) = (Facts::read(request.metadata()), Offer::asked(request.metadata()));
         let peer = request.remote_addr();
         let mut chunks = request.into_inner().ready_chunks(CHUNK);
         let mut first = true;
@@ -160,16 +168,17 @@ impl Forward for Service {
                 return Err(status);
             }
         }
-        Ok(self.answer())
+        Ok(self.answer(asked.as_deref()))
     }
 }
 
 impl Service {
-    fn answer(&self) -> Response<()> {
+    fn answer(&self, asked: Option<&str>) -> Response<()> {
         let mut response = Response::new(());
         let metadata = response.metadata_mut();
         metadata.insert(EXTENSIONS, "1".parse().expect("a digit is a header value"));
         metadata.insert(INSTANCE, self.instance.parse().expect("digits and a dash are a header value"));
+        Offer::answer(self.offered.borrow().as_ref(), asked, metadata);
         response
     }
 }

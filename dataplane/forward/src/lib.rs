@@ -24,6 +24,7 @@ pub mod discovery;
 pub mod import;
 pub mod lane;
 mod legacy;
+pub mod offer;
 mod packed;
 pub mod router;
 pub mod tls;

@@ -117,7 +117,7 @@ async fn run_server(call: &Call, config: Server, level: &Level) -> anyhow::Resul
     let read = move |file: &str| Ok(as_role(role, settings::server(Some(file), &environment)?));
     let mut changes = changes(call, config.clone(), read, &stop, &mut watching)?;
     let mut running = server::start(&config).await?;
-    let told_to_quit = running.told_to_quit();
+    let (told_to_quit, mut offered) = (running.told_to_quit(), running.offered());
     tokio::pin!(told_to_quit);
     loop {
         tokio::select! {
@@ -131,6 +131,7 @@ async fn run_server(call: &Call, config: Server, level: &Level) -> anyhow::Resul
                 running.follow(&config);
                 level.follow(config.debug);
             }
+            Some(offer) = changed(&mut offered) => running.follow_offer(offer),
         }
     }
     stop.cancel();
@@ -178,10 +179,10 @@ fn changes<T: veneur_config::Role + Send + Sync + 'static>(
     reload::watch(file, running, read, stop.clone(), tasks)
 }
 
-/// The next configuration. Without a file, and once nobody watches it any more, there is none.
-async fn changed<T>(changes: &mut watch::Receiver<Arc<T>>) -> Arc<T> {
+/// What a watch sees next. Once nobody writes it any more, there is nothing.
+async fn changed<T: Clone>(changes: &mut watch::Receiver<T>) -> T {
     match changes.changed().await {
-        Ok(()) => Arc::clone(&changes.borrow_and_update()),
+        Ok(()) => changes.borrow_and_update().clone(),
         Err(_) => std::future::pending().await,
     }
 }

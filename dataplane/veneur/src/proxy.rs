@@ -8,11 +8,11 @@ use std::{
 
 use anyhow::Context as _;
 use serde_json::json;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use veneur_config::{Proxy, RingHash, TagKind};
 use veneur_forward::{
-    Account, Ledger, connect::Manner, dialect::Dialect, discovery, import, lane::Limits, router::Router,
+    Account, Ledger, connect::Manner, dialect::Dialect, discovery, import, lane::Limits, offer::Offer, router::Router,
 };
 use veneur_metric::Stamp;
 use veneur_ring::{Algorithm, Hashing, Member, TagMatch};
@@ -38,6 +38,8 @@ pub struct Running {
     account: Arc<Account>,
     /// As it runs now.
     config: Arc<RwLock<Proxy>>,
+    /// What it offers to those who forward to it.
+    offers: watch::Sender<Option<Offer>>,
     shutdown_timeout: Duration,
     importing: CancellationToken,
     serving: CancellationToken,
@@ -55,7 +57,9 @@ pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
         tls: tiers::trust(&config.forward_tls)?,
         connect_timeout: config.dial_timeout(),
         answer_timeout: config.forward_timeout(),
+        follower: None,
     };
+    let offers = watch::Sender::new(settings::offer(&config.local_settings));
     let router = Arc::new(router.with_hashing(hashing(config)?).with_manner(manner));
     let discovered = Arc::new(discovery::Tally::default());
     let (importing, serving) = (CancellationToken::new(), CancellationToken::new());
@@ -93,8 +97,8 @@ pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
     });
 
     let mut importer = JoinSet::new();
-    let plain = start_importing(config, false, &router, &importing, &mut importer).await?;
-    let encrypted = start_importing(config, true, &router, &importing, &mut importer).await?;
+    let plain = start_importing(config, false, &offers, &router, &importing, &mut importer).await?;
+    let encrypted = start_importing(config, true, &offers, &router, &importing, &mut importer).await?;
     let grpc = plain.or(encrypted).context("a proxy imports somewhere: set grpc_address or grpc_tls_address")?;
 
     tasks.spawn({
@@ -115,6 +119,7 @@ pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
             account: Arc::clone(&account),
             discovered,
             config: Arc::clone(&running),
+            offers: offers.subscribe(),
         };
         let import =
             config.imports_over_http().then(|| Import::new(Arc::<Router>::clone(&router), Arc::clone(&account)));
@@ -123,13 +128,26 @@ pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
     }
     tracing::info!(role = "proxy", %grpc, ?http, interval = ?config.interval.0, now_ms = clock::now_ms(), "Running");
     let shutdown_timeout = config.shutdown_timeout.0;
-    Ok(Running { grpc, http, router, account, config: running, shutdown_timeout, importing, serving, importer, tasks })
+    Ok(Running {
+        grpc,
+        http,
+        router,
+        account,
+        config: running,
+        offers,
+        shutdown_timeout,
+        importing,
+        serving,
+        importer,
+        tasks,
+    })
 }
 
 /// Imports at `grpc_address`, or at `grpc_tls_address`, if that is set.
 async fn start_importing(
     config: &Proxy,
     encrypted: bool,
+    offers: &watch::Sender<Option<Offer>>,
     router: &Arc<Router>,
     stop: &CancellationToken,
     tasks: &mut JoinSet<anyhow::Result<()>>,
@@ -140,7 +158,7 @@ async fn start_importing(
         return Ok(None);
     }
     let tls = if encrypted { tiers::guard(&config.tls, "tls")? } else { None };
-    let settings = import::Settings { tls, ..tiers::serving(&config.grpc_server) };
+    let settings = import::Settings { tls, offered: offers.subscribe(), ..tiers::serving(&config.grpc_server) };
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot import on {key} {address}"))?;
     let bound = listener.local_addr()?;
     let (router, stop) = (Arc::clone(router), stop.clone().cancelled_owned());
@@ -206,8 +224,9 @@ impl Running {
         self.router.change(written_ms, members);
     }
 
-    /// Shows a changed configuration, as far as it needs no restart.
+    /// Follows a changed configuration, as far as it needs no restart.
     pub fn follow(&self, config: &Proxy) {
+        self.offers.send_replace(settings::offer(&config.local_settings));
         let mut running = self.config.write().unwrap_or_else(PoisonError::into_inner);
         *running = veneur_config::followed(&*running, config);
     }
@@ -237,6 +256,7 @@ struct ProxyView {
     discovered: Arc<discovery::Tally>,
     /// As it runs now.
     config: Arc<RwLock<Proxy>>,
+    offers: watch::Receiver<Option<Offer>>,
 }
 
 impl View for ProxyView {
@@ -259,7 +279,13 @@ impl View for ProxyView {
     fn status(&self) -> serde_json::Value {
         let interval = self.configured().interval.0;
         let discovery = self.discovered.view();
-        json!({ "interval_seconds": interval.as_secs(), "ring": self.router.view(), "discovery": discovery })
+        let offered = self.offers.borrow().as_ref().map(|offer| Arc::clone(&offer.revision));
+        json!({
+            "interval_seconds": interval.as_secs(),
+            "settings": { "offered": offered.as_deref() },
+            "ring": self.router.view(),
+            "discovery": discovery,
+        })
     }
 
     fn config(&self, form: Form) -> Option<String> {

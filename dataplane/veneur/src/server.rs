@@ -1,12 +1,13 @@
 //! A local or a global: listeners, import, intervals, ways out.
 
+mod follow;
 mod stop;
 mod view;
 
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,6 +23,7 @@ use veneur_forward::{
     connect::{Manner, Target},
     import,
     lane::{Lane, Limits},
+    offer::{Follower, Offer},
 };
 use veneur_sinks::{BlackholeSink, DatadogSettings, DatadogSink, DebugSink, Delivery, PrefixTags};
 
@@ -37,7 +39,7 @@ use crate::{
     listen::{self, Listener, intake::Shared},
     observe::Observer,
     output::Output,
-    server::view::ServerView,
+    server::{follow::Guidance, view::ServerView},
     settings, tiers,
     watchdog::Watchdog,
 };
@@ -61,6 +63,7 @@ pub struct Running {
     handover_to: Option<Target>,
     handover: Way,
     budget: Arc<Budget>,
+    guidance: Guidance,
     /// As it runs now.
     config: Arc<RwLock<Server>>,
     flusher: Arc<Flusher>,
@@ -91,7 +94,9 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
     let limits = Limits { max_bytes: config.buffer_max_bytes, max_age: config.buffer_max_age.0 };
 
     let mut lanes = JoinSet::new();
-    let manner = Arc::new(Manner { tls: tiers::trust(&config.forward_tls)?, ..Manner::default() });
+    let follower = config.follow_settings.then(Follower::default);
+    let guidance = Guidance::new(config, follower.as_ref());
+    let manner = Arc::new(Manner { tls: tiers::trust(&config.forward_tls)?, follower, ..Manner::default() });
     let target = |address: &String| Target { address: address.clone(), manner: Arc::clone(&manner) };
     let lane = config.forwards().then(|| {
         let lane = Lane::new(target(&config.forward_destination()), limits, Arc::clone(&account));
@@ -116,7 +121,7 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
     let merger =
         Arc::new(Merger { open: Arc::clone(&open), output: Arc::clone(&output), handover: Arc::clone(&handover) });
     if imports {
-        grpc = Some(start_importing(config, Arc::clone(&merger), &importing, &mut import).await?);
+        grpc = Some(start_importing(config, guidance.offers(), Arc::clone(&merger), &importing, &mut import).await?);
     }
 
     let flusher = Arc::new(Flusher {
@@ -139,15 +144,7 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
         async move { flusher.run(&aside, &stop).await }
     });
 
-    let watchdog = match config.flush_watchdog_missed_flushes {
-        0 => None,
-        most => {
-            let flusher = Arc::clone(&flusher);
-            let begun = move || flusher.begun.load(Ordering::Relaxed);
-            Some(Watchdog::start(interval, most, begun).context("cannot start the watchdog's thread")?)
-        }
-    };
-
+    let watchdog = watchdog(config, &flusher)?;
     let mut http = None;
     let (running, quit) = (Arc::new(RwLock::new(config.clone())), CancellationToken::new());
     if !config.http_address.is_empty() {
@@ -157,6 +154,8 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
             config: Arc::clone(&running),
             budget: Arc::clone(&budget),
             flusher: Arc::clone(&flusher),
+            followed: guidance.followed(),
+            offers: guidance.offers(),
         });
         let quit = config.http_quit.then(|| quit.clone());
         let import = config.imports_over_http().then(|| http_import(config, merger, account));
@@ -174,6 +173,7 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
         handover_to: Some(&config.handover_address).filter(|address| !address.is_empty()).map(target),
         handover,
         budget,
+        guidance,
         config: running,
         flusher,
         quit,
@@ -186,6 +186,16 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
         serving,
         tasks,
     })
+}
+
+/// Ends the process when flushes stop, where that is asked for.
+fn watchdog(config: &Server, flusher: &Arc<Flusher>) -> anyhow::Result<Option<Watchdog>> {
+    let (most, flusher) = (config.flush_watchdog_missed_flushes, Arc::clone(flusher));
+    if most == 0 {
+        return Ok(None);
+    }
+    let begun = move || flusher.begun.load(Ordering::Relaxed);
+    Watchdog::start(config.interval.0, most, begun).context("cannot start the watchdog's thread").map(Some)
 }
 
 impl Running {
@@ -214,20 +224,6 @@ impl Running {
         IngestAccount::total(self.listeners().iter().map(|listener| &*listener.account)).samples.parsed
     }
 
-    /// Follows a changed configuration, as far as that needs no restart. No sample is lost: values of the interval under
-    /// way stay, and names are formed anew.
-    pub fn follow(&self, config: &Server) {
-        self.budget.limit(settings::limits(config));
-        let publishing = Arc::new(settings::publishing(config));
-        *self.flusher.publishing.write().unwrap_or_else(PoisonError::into_inner) = publishing;
-        self.flusher.output.route(config);
-        let rules = Arc::new(settings::rules(config));
-        self.listeners().iter().for_each(|listener| listener.follow(&rules));
-        self.flusher.observer.follow(&rules);
-        let mut running = self.config.write().unwrap_or_else(PoisonError::into_inner);
-        *running = veneur_config::followed(&*running, config);
-    }
-
     /// What it listens on.
     pub fn listeners(&self) -> &[Listener] {
         &self.flusher.listeners
@@ -236,6 +232,7 @@ impl Running {
 
 async fn start_importing(
     config: &Server,
+    offered: watch::Receiver<Option<Offer>>,
     merger: Arc<Merger>,
     stop: &CancellationToken,
     tasks: &mut JoinSet<anyhow::Result<()>>,
@@ -244,7 +241,8 @@ async fn start_importing(
         .await
         .with_context(|| format!("cannot import on grpc_address {}", config.grpc_address))?;
     let address = listener.local_addr()?;
-    let settings = import::Settings { tls: tiers::guard(&config.grpc_tls, "grpc_tls")?, ..import::Settings::default() };
+    let tls = tiers::guard(&config.grpc_tls, "grpc_tls")?;
+    let settings = import::Settings { tls, offered, ..import::Settings::default() };
     let stop = stop.clone().cancelled_owned();
     tasks.spawn(
         async move { import::serve(listener, settings, merger, stop).await.context("the import server failed") },

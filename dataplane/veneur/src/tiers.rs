@@ -33,13 +33,13 @@ pub(crate) fn guard(tls: &ListenTls, key: &str) -> anyhow::Result<Option<Arc<Gua
 pub(crate) fn serving(server: &GrpcServer) -> import::Settings {
     let asked = !server.keepalive_timeout.0.is_zero() && !server.ping_timeout.0.is_zero();
     import::Settings {
-        tls: None,
         max_connections: server.max_connections,
         max_streams: server.max_streams,
         handshake_timeout: or(server.connection_timeout.0, import::Settings::default().handshake_timeout),
         max_connection_age: server.max_connection_age.0,
         max_connection_age_grace: server.max_connection_age_grace.0,
         keep_alive: asked.then_some((server.ping_timeout.0, server.keepalive_timeout.0)),
+        ..import::Settings::default()
     }
 }
 

@@ -54,9 +54,10 @@ async fn a_metric_goes_where_its_route_says_and_where_a_new_one_says_without_a_r
         sink_routes: vec![route("bill.", &["env:prod"], "two"), route("bill.", &[], "one")],
         ..Server::default()
     };
-    let running = server::start(&config).await.expect("starts");
+    let mut running = server::start(&config).await.expect("starts");
     let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback");
-    let emit = |lines: &str| socket.send_to(lines.as_bytes(), running.dogstatsd[0]).expect("loopback takes it");
+    let dogstatsd = running.dogstatsd[0];
+    let emit = |lines: &str| socket.send_to(lines.as_bytes(), dogstatsd).expect("loopback takes it");
 
     emit("bill.a:1|c|#env:prod,nonce:1\nbill.a:1|c|#env:prod,nonce:2\nbill.b:1|c|#env:dev\nfree:1|c");
     until("all is published", || {

@@ -6,8 +6,10 @@ use std::{
 };
 
 use serde_json::json;
+use tokio::sync::watch;
 use veneur_aggregate::Budget;
 use veneur_config::Server;
+use veneur_forward::offer::Offer;
 use veneur_sinks::Delivery;
 
 use crate::{
@@ -29,6 +31,9 @@ pub(super) struct ServerView {
     pub(super) config: Arc<RwLock<Server>>,
     pub(super) budget: Arc<Budget>,
     pub(super) flusher: Arc<Flusher>,
+    /// Revision of the settings that it follows.
+    pub(super) followed: watch::Receiver<Option<Arc<str>>>,
+    pub(super) offers: watch::Receiver<Option<Offer>>,
 }
 
 impl View for ServerView {
@@ -62,6 +67,10 @@ impl View for ServerView {
         let mut status = json!({
             "interval_seconds": self.interval.as_secs(),
             "instance": output.name,
+            "settings": {
+                "followed": self.followed.borrow().as_deref(),
+                "offered": self.offers.borrow().as_ref().map(|offer| &*offer.revision),
+            },
             "last_flush": last,
             "unpublished_contexts": waiting,
             "contexts": self.budget.contexts(),

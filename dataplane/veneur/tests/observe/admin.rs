@@ -9,7 +9,7 @@ async fn the_configuration_is_shown_without_secrets_and_only_where_that_is_allow
     let closed = server::start(&config).await.expect("starts");
     assert_eq!(get(closed.http, "/config/json").await.0, 404);
     config.http.config = true;
-    let running = server::start(&config).await.expect("starts");
+    let mut running = server::start(&config).await.expect("starts");
     let (status, json) = get(running.http, "/config/json").await;
     let json: Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!((status, &json["Interval"], &json["Percentiles"]), (200, &1_000_000_000.into(), &[0.5][..].into()));
