@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
-use veneur_e2e::{Batch, Fleet, Namespace, batches, eventually, kubectl, raw};
+use serde_json::{Value, json};
+use veneur_e2e::{Batch, Fleet, Namespace, batches, eventually, get, kubectl, raw};
 use veneur_intake::Received;
 
 /// Batches of which every pod has emitted one: two intervals after the last pod is ready, and a busy machine's slack.
@@ -14,6 +14,9 @@ const EMITTED: Duration = Duration::from_mins(1);
 
 /// From the end of an interval until its points are out: lateness and delivery.
 const PUBLISHED: Duration = Duration::from_secs(15);
+
+/// The kubelet brings a changed `ConfigMap` within 90 s; then an interval, and a busy machine's slack.
+const FOLLOWED: Duration = Duration::from_mins(3);
 
 /// Series of the sample application that are there for their number: that one of two globals owns none of them is a
 /// matter of one in 65,536.
@@ -55,6 +58,49 @@ fn three_pods_get_one_true_percentile_and_every_ledger_closes() {
     each_pod_publishes_its_own_series_and_no_percentile(&received, boundary, &pods);
     each_series_has_one_owner_in_each_interval(&received, &fleet);
     every_ledger_closes(&fleet, &shop);
+}
+
+#[test]
+fn running_sidecars_take_a_new_tag_and_percentile_and_no_pod_is_restarted() {
+    let (metrics, shop) = (Namespace::new("follow"), Namespace::new("follow-shop"));
+    let fleet = Fleet::with_sample(&metrics, &shop);
+    let running = || [pods_of(&shop, "app=sample"), pods_of(&metrics, "veneur.dev/pipeline=fleet")];
+    let before = running();
+
+    let change = json!({"spec": {"tags": {"add": {"team": "shop"}}, "aggregation": {"percentiles": ["p90"]}}});
+    kubectl(&["-n", &metrics.0, "patch", "veneurpipeline", "fleet", "--type=merge", "-p", &change.to_string()])
+        .expect("patched");
+    eventually("each pod's own series have the tag, and the fleet has the percentile", FOLLOWED, || {
+        let received = fleet.try_received()?;
+        let tagged = received.iter().filter(|point| point.tags.iter().any(|tag| tag == "team:shop"));
+        let (requests, percentile): (BTreeSet<_>, BTreeSet<_>) = (
+            tagged.clone().filter(|point| point.metric == "sample.requests").map(|point| point.tags.clone()).collect(),
+            tagged
+                .filter(|point| point.metric == "sample.page.latency.90percentile")
+                .map(|point| &point.tags)
+                .collect(),
+        );
+        if requests.len() == 3 && !percentile.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{requests:?}, {percentile:?}"))
+        }
+    });
+    assert_eq!(running(), before, "nothing was made anew or restarted");
+    let pipeline = get(&["-n", &metrics.0, "veneurpipeline", "fleet"]).expect("is there");
+    assert_eq!(pipeline["status"]["injection"]["outdated"], 0, "{}", pipeline["status"]["injection"]);
+    assert_eq!(fleet.problems(), Value::Array(Vec::new()), "the intake refused nothing");
+}
+
+/// Pods with this label, and how often their containers were restarted.
+fn pods_of(namespace: &Namespace, selector: &str) -> BTreeMap<String, u64> {
+    let listed = get(&["-n", &namespace.0, "pods", "-l", selector]).expect("listed");
+    let restarts = |pod: &Value| -> u64 {
+        let lists = ["initContainerStatuses", "containerStatuses"].map(|list| pod["status"][list].as_array().cloned());
+        lists.into_iter().flatten().flatten().filter_map(|status| status["restartCount"].as_u64()).sum()
+    };
+    let pods = listed["items"].as_array().into_iter().flatten();
+    pods.map(|pod| (pod["metadata"]["uid"].to_string(), restarts(pod))).collect()
 }
 
 fn the_fleet_timer_is_exact_where_it_can_be_and_close_where_not(

@@ -31,6 +31,10 @@ use way::{Dialect, Way};
 /// are sent to at its same beats, so that no start takes the processor from one that has to keep an interval.
 const AT_ONCE: usize = 12;
 
+/// How often a way is tried that ends at a global of the original's. It flushes at the very moment at which its locals do:
+/// what arrives early on a busy machine it publishes at once, and the rest an interval later. Ours wait for all of it.
+const TRIES_OF_THE_ORIGINAL: usize = 3;
+
 /// Every position, and every dialect that both ends of a hop speak. What the original's proxy takes in A it gives out in
 /// A; the rest it gives out in B.
 fn ways() -> Vec<Way> {
@@ -59,6 +63,14 @@ async fn every_mix_publishes_what_was_sent() {
         while let Some(ended) = running.join_next().await {
             let (way, problems) = ended.expect("no panic");
             found.insert(way.to_string(), problems);
+        }
+    }
+    for way in ways().into_iter().filter(|way| way.global == Whose::Original) {
+        for _ in 1..TRIES_OF_THE_ORIGINAL {
+            if found.get(&way.to_string()).is_some_and(|problems| !problems.is_empty()) {
+                println!("{way}: tried again");
+                found.insert(way.to_string(), way.run(&Barrier::new(1)).await);
+            }
         }
     }
     for (way, problems) in &found {

@@ -25,15 +25,15 @@ pub struct Aggregation {
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub aggregates: Vec<Aggregate>,
     /// Scopes given by name, without a change in the application; at most 64. The first rule that matches decides, a
-    /// scope tag set by the application wins over all. `[{scope: Fleet}]` makes one series of each statistic for all pods.
-    /// Default: none, so counters and gauges are published for each pod and percentiles and sets over all pods. Reaches a
-    /// sidecar when its pod is created anew.
+    /// scope tag set by the application wins over all. `[{scope: Fleet}]` makes one series of each statistic for all
+    /// pods. Default: none, so counters and gauges are published for each pod and percentiles and sets over all pods.
+    /// Running sidecars take a change within two minutes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub scopes: Vec<ScopeRule>,
-    /// Beginnings of names of histograms and timers with heavy tails; at most 32. They are kept in a sketch that is within
-    /// 1 % of the value at every percentile, in place of one that is exact in rank. Default: none. Reaches a sidecar when
-    /// its pod is created anew.
+    /// Beginnings of names of histograms and timers with heavy tails; at most 32. They are kept in a sketch that is
+    /// within 1 % of the value at every percentile, in place of one that is exact in rank. Default: none. Running
+    /// sidecars take a change within two minutes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 200)))]
     #[x_kube(merge_strategy = ListMerge::Set)]

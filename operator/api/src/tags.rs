@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct Tags {
     /// Constant tags, `key: value`, added where samples are read; at most 32. They replace an application's tag of the
-    /// same key. No scope tags (`veneurglobalonly`, `veneurlocalonly`): `aggregation.scopes` gives scopes. Default: none.
-    /// Reaches a sidecar when its pod is created anew.
+    /// same key. No scope tags (`veneurglobalonly`, `veneurlocalonly`): `aggregation.scopes` gives scopes. Default:
+    /// none. Running sidecars take a change within two minutes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 200}))]
     #[x_kube(
@@ -21,9 +21,9 @@ pub struct Tags {
             .message("tags.add keys cannot start with veneurglobalonly or veneurlocalonly, which set the scope of a metric: use aggregation.scopes")
     )]
     pub add: BTreeMap<String, String>,
-    /// Keys of tags that are taken off where samples are read, so that what differs in them alone becomes one series; at
-    /// most 32. Constant tags (`add`) stay. Default: none. Reaches a sidecar when its pod is created anew. To keep a tag
-    /// from one sink only, use that sink's `tagsExclude`.
+    /// Keys of tags that are taken off where samples are read, so that what differs in them alone becomes one series;
+    /// at most 32. Constant tags (`add`) stay. Default: none. Running sidecars take a change within two minutes. To
+    /// keep a tag from one sink only, use that sink's `tagsExclude`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 200)))]
     #[x_kube(merge_strategy = ListMerge::Set,
@@ -48,8 +48,8 @@ pub struct Tags {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CardinalityLimit {
-    /// Most series of one pod in an interval, 1 to 1000000. Default 10000. With a node agent it counts for each sender on
-    /// its socket. Reaches a sidecar when its pod is created anew.
+    /// Most series of one pod in an interval, 1 to 1000000. Default 10000. With a node agent it counts for each sender
+    /// on its socket. Running sidecars take a change within two minutes.
     #[serde(default = "CardinalityLimit::default_per_pod")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub per_pod: i32,

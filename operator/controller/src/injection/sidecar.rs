@@ -1,7 +1,7 @@
 //! The sidecar: a local that forwards to the pipeline's proxies.
 
 use serde_json::{Value, json};
-use veneur_config::{Every, ForwardTls, Server, to_yaml};
+use veneur_config::{Every, ForwardTls, Server, followed, to_yaml};
 
 use super::{
     Skip, SkipReason,
@@ -10,7 +10,7 @@ use super::{
 use crate::{
     labels::ADMIN_PORT,
     reconcile::{
-        build::configuration::local,
+        build::configuration::{local, offered},
         revision,
         validate::{ValidSink, Validated},
     },
@@ -36,7 +36,7 @@ const LONGEST_SHUTDOWN: u64 = 120;
 /// What one pod's sidecar has of its own.
 #[derive(Debug, Default)]
 pub(super) struct Own {
-    /// Tags of the pod, `key:value`, which replace the pipeline's of the same key.
+    /// Tags of the pod, key and value, which replace the pipeline's of the same key.
     pub(super) tags: Vec<(String, String)>,
     pub(super) log_level: Option<&'static str>,
     /// `None`: the pipeline's.
@@ -59,17 +59,27 @@ pub(super) fn ports(settings: &Settings) -> Vec<(u16, &'static str)> {
     settings.ports().map(|port| (port, "UDP")).chain([(ADMIN_PORT, "TCP")]).collect()
 }
 
-/// What a sidecar of the pipeline is now, but for its image and for what its pod wishes: sidecars of another revision are
-/// out of date.
+/// What a sidecar of the pipeline is now, but for its image, for what it follows while it runs and for what its pod wishes:
+/// sidecars of another revision are out of date.
 pub(super) fn current_revision(pipeline: &Validated, settings: &Settings) -> Result<String, Skip> {
-    let mut container = container(pipeline, settings, &Own::default())?;
+    let own = Own::default();
+    let config = config(pipeline, settings, &own);
+    let config = if config.follow_settings { followed(&config, &Server::default()) } else { config };
+    let mut container = container_with(&config, pipeline, settings, &own)?;
     container["image"] = Value::Null;
+    if !settings.from_pod_labels.is_empty() {
+        container["fromPodLabels"] = json!(settings.from_pod_labels);
+    }
     Ok(revision::of(&container.to_string()))
 }
 
 /// The container, as JSON.
 pub(super) fn container(pipeline: &Validated, settings: &Settings, own: &Own) -> Result<Value, Skip> {
-    let config = to_yaml(&differing(&config(pipeline, settings, own)));
+    container_with(&config(pipeline, settings, own), pipeline, settings, own)
+}
+
+fn container_with(config: &Server, pipeline: &Validated, settings: &Settings, own: &Own) -> Result<Value, Skip> {
+    let config = to_yaml(&differing(config));
     if config.len() > LONGEST_CONFIG {
         let detail = format!(
             "the configuration of {}/{} takes {} of at most {LONGEST_CONFIG} bytes: shorten aggregation.scopes or tags",
@@ -163,7 +173,8 @@ fn config(pipeline: &Validated, settings: &Settings, own: &Own) -> Server {
     };
     Server {
         shutdown_timeout,
-        extend_tags: tags(&pipeline.tags, &own.tags),
+        instance_tags: own.tags.iter().map(|(key, value)| format!("{key}:{value}")).collect(),
+        follow_settings: offered(pipeline).is_some(),
         statsd_listen_addresses: listeners,
         http_address: if own.host_network { format!("{}/admin.sock", settings.folder()) } else { local.http_address },
         forward_points: !settings.is_direct(),
@@ -211,12 +222,4 @@ fn differing(config: &Server) -> Value {
         keys.retain(|key, value| key == "interval" || defaults.get(key) != Some(value));
     }
     all
-}
-
-fn tags(pipeline: &[String], own: &[(String, String)]) -> Vec<String> {
-    let replaced = |tag: &String| own.iter().any(|(key, _)| tag.split(':').next() == Some(key));
-    let kept = pipeline.iter().filter(|tag| !replaced(tag)).cloned();
-    let mut tags: Vec<String> = kept.chain(own.iter().map(|(key, value)| format!("{key}:{value}"))).collect();
-    tags.sort();
-    tags
 }

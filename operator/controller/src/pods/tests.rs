@@ -98,10 +98,26 @@ fn pods_are_counted_by_what_became_of_them() {
 #[test]
 fn a_change_of_the_configuration_makes_pods_outdated_but_their_image_is_right() {
     let before = pipeline("default", SMALLEST);
-    let now = pipeline("default", &format!("{{{SMALLEST}, tags: {{add: {{a: b}}}}}}"));
+    let now = pipeline("default", &format!("{{{SMALLEST}, sidecar: {{transport: UDP}}}}"));
     let snapshot = count([injected("old", &before)], &[&now]);
     assert_eq!(snapshot.pipelines["metrics/default"].outdated, 1);
     assert!(snapshot.outdated.is_empty(), "an image in place would not help");
+}
+
+#[test]
+fn what_sidecars_follow_while_they_run_makes_no_pod_outdated_unless_nobody_of_the_pipeline_offers_it() {
+    for (spec, outdated) in [
+        (SMALLEST, 0),
+        ("proxy: {enabled: false}, sinks: [{name: debug, debug: {}}]", 0),
+        ("proxy: {enabled: false}, global: {enabled: false, forwardTo: 'veneur.other:8128'}", 1),
+    ] {
+        let before = pipeline("default", &format!("{{{spec}}}"));
+        for change in ["tags: {add: {a: b}}", "aggregation: {percentiles: [p90]}"] {
+            let now = pipeline("default", &format!("{{{spec}, {change}}}"));
+            let snapshot = count([injected("old", &before)], &[&now]);
+            assert_eq!(snapshot.pipelines["metrics/default"].outdated, outdated, "{spec}: {change}");
+        }
+    }
 }
 
 #[test]

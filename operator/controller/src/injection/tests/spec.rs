@@ -101,8 +101,9 @@ fn a_pod_changes_only_what_its_pipeline_allows() {
     let after = decided_by(&pod, &strict, &named("shop")).expect("injected");
     let notes = stamp(&after)["notes"].as_array().expect("notes").len();
     assert_eq!(notes, 5, "{}", stamp(&after));
-    let plain = asking("metrics/default");
-    let mut same = decided_by(&plain, &with_spec("tags: {add: {team: shop}}"), &named("shop")).expect("injected");
+    let mut plain = asking("metrics/default");
+    plain["metadata"]["annotations"]["veneur.dev/tags"] = json!("team:shop");
+    let mut same = decided_by(&plain, &with_spec("injection: {}"), &named("shop")).expect("injected");
     for part in ["initContainers", "containers"] {
         assert_eq!(after["spec"][part], same["spec"][part].take(), "{part}");
     }
@@ -138,11 +139,13 @@ fn labels_of_a_pod_become_tags_and_its_own_tags_win() {
     let config = |pod: &Value| {
         let after = decided_by(pod, &pipeline, &named("shop")).expect("injected");
         let text = after["spec"]["initContainers"][0]["env"][0]["value"].as_str().expect("VENEUR_CONFIG").to_owned();
-        parse::<Server>("VENEUR_CONFIG", &text).expect("a valid configuration").config
+        let config = parse::<Server>("VENEUR_CONFIG", &text).expect("a valid configuration").config;
+        assert_eq!(config.extend_tags, ["team:all", "zone:a"], "those of the pipeline may change while it runs");
+        config.instance_tags
     };
-    assert_eq!(config(&pod).extend_tags, ["service:web", "team:shop", "zone:a"]);
+    assert_eq!(config(&pod), ["service:web", "team:shop"]);
     pod["metadata"]["annotations"]["veneur.dev/tags"] = json!("team:own");
-    assert_eq!(config(&pod).extend_tags, ["service:web", "team:own", "zone:a"]);
+    assert_eq!(config(&pod), ["service:web", "team:own"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Configuration of each tier: the data plane's own types.
 
 use veneur_config::{
-    Endpoints, Every, ForwardTls, GrpcServer, ListenTls, Node, Proxy, RingKeys, Server, TagCardinality,
+    Endpoints, Every, ForwardTls, GrpcServer, ListenTls, LocalSettings, Node, Proxy, RingKeys, Server, TagCardinality,
 };
 use veneur_operator_api::{DrainPolicy, Exposure, PodTags};
 
@@ -36,6 +36,7 @@ pub(super) fn proxy(pipeline: &Validated, proxy: &ValidProxy) -> Proxy {
             port: IMPORT_PORT_NAME.to_owned(),
         }),
         ring: RingKeys { hash: proxy.ring },
+        local_settings: offered(pipeline).unwrap_or_default(),
         forward_tls: if pipeline.is_encrypted() { members_tls(pipeline) } else { ForwardTls::default() },
         interval: pipeline.interval,
         buffer_max_bytes: proxy.buffer.max_bytes.unwrap_or(default.buffer_max_bytes),
@@ -70,6 +71,8 @@ pub(super) fn global(pipeline: &Validated, global: &ValidGlobal) -> Server {
         },
         sink_routes: if chained.is_some() { Vec::new() } else { pipeline.routes.clone() },
         forward_address: chained.unwrap_or_default(),
+        // Without proxies sidecars come here.
+        local_settings: offered(pipeline).filter(|_| pipeline.proxy.is_none()).unwrap_or_default(),
         handover_address: if hands_over {
             import_address(&pipeline.name, &pipeline.namespace, Role::Proxy)
         } else {
@@ -131,6 +134,13 @@ pub fn local(pipeline: &Validated) -> Server {
         self_metrics: false,
         ..Server::default()
     }
+}
+
+/// What sidecars of the pipeline follow while they run. `None`: none of its own tiers answers them, or it is too long to
+/// travel; then it reaches a pod when that is made anew.
+pub fn offered(pipeline: &Validated) -> Option<LocalSettings> {
+    let answered = pipeline.proxy.is_some() || pipeline.global.is_some();
+    answered.then(|| LocalSettings::of(&local(pipeline))).flatten()
 }
 
 /// Whether the agent of a node is reached through a port of the node.
