@@ -8,10 +8,12 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// How much the thread stands back (setpriority(2), which on Linux is of one thread): beside a reader that is always
+/// How much further than its process the thread stands back (setpriority(2), which on Linux is of one thread): beside a reader that is always
 /// busy it gets a tenth of a core, and all that readers leave. Other processes of the container are not meant, and
 /// those of other containers are not concerned.
-const NICENESS: i32 = 10;
+const FURTHER: i32 = 10;
+/// Further back nothing stands.
+const LAST: i32 = 19;
 
 /// A thread that stands back for others of its process. Ends when it is dropped, after the work it has begun.
 #[derive(Debug)]
@@ -26,7 +28,7 @@ impl Aside {
     pub(crate) fn start(name: &str) -> io::Result<Self> {
         let (work, waiting) = mpsc::sync_channel::<Work>(1);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+            if let Err(error) = stand_back() {
                 tracing::debug!(%error, "Flushes do not stand back for readers");
             }
             waiting.into_iter().for_each(|work| work());
@@ -42,6 +44,11 @@ impl Aside {
         self.work.as_ref().and_then(|waiting| waiting.send(work).ok()).expect("the thread waits until this is dropped");
         result.await.expect("work that does not panic gives something")
     }
+}
+
+fn stand_back() -> rustix::io::Result<()> {
+    let of_the_process = rustix::process::getpriority_process(None)?;
+    rustix::process::setpriority_process(None, (of_the_process + FURTHER).min(LAST))
 }
 
 impl Drop for Aside {
@@ -67,8 +74,7 @@ mod tests {
                 (name, rustix::process::getpriority_process(None).expect("a niceness"))
             })
             .await;
-        assert_eq!((name.as_deref(), niceness), (Some("aside"), NICENESS));
         let own = rustix::process::getpriority_process(None).expect("a niceness");
-        assert!(own < NICENESS, "{own}: only that thread stands back");
+        assert_eq!((name.as_deref(), niceness), (Some("aside"), (own + FURTHER).min(LAST)), "{own}: only that thread");
     }
 }
