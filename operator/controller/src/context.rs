@@ -9,13 +9,13 @@ use std::{
 use kube::Client;
 
 use crate::{
+    certificates::tier::TierCertificates,
     events::Events,
     feeds::{Feeds, Key},
     fleet::Fleet,
     live::Live,
     reconcile::apply::Contests,
     telemetry::Telemetry,
-    tier_certificate::TierCertificates,
 };
 
 /// What every reconciliation shares.

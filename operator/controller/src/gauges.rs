@@ -5,7 +5,10 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{authority::Kept, certificate::Certificate, telemetry::Telemetry};
+use crate::{
+    certificates::{authority::Kept, certificate::Certificate},
+    telemetry::Telemetry,
+};
 
 /// Days go by without a change.
 const LOOK: Duration = Duration::from_mins(10);

@@ -9,9 +9,7 @@
 //!
 //! Not here: the resource itself (`veneur-operator-api`), the tiers' configuration keys (`veneur-config`).
 
-pub mod authority;
-pub mod bundle;
-pub mod certificate;
+pub mod certificates;
 pub mod context;
 pub mod controller;
 pub mod election;
@@ -22,10 +20,8 @@ pub mod fleet;
 pub mod gauges;
 pub mod health;
 pub mod injection;
-pub mod keyring;
 pub mod kind;
 pub mod labels;
-pub mod leaf;
 pub mod live;
 pub mod namespaces;
 pub mod pipelines;
@@ -36,7 +32,6 @@ pub mod rivals;
 pub mod selftest;
 pub mod serve;
 pub mod telemetry;
-pub mod tier_certificate;
 pub mod upgrade;
 pub mod webhook;
 

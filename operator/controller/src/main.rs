@@ -16,8 +16,13 @@ use tokio::{net::TcpListener, signal::unix, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use veneur_operator::{
-    authority::Safe,
-    bundle::Configuration,
+    certificates::{
+        authority::Safe,
+        bundle::Configuration,
+        keyring::Lifetimes,
+        leaf::{Shown, Source},
+        tier::TierCertificates,
+    },
     context::{Context, Defaults},
     controller,
     election::Candidate,
@@ -27,8 +32,6 @@ use veneur_operator::{
     fleet::{self, Fleet},
     gauges::Gauges,
     health::Readiness,
-    keyring::Lifetimes,
-    leaf::{Shown, Source},
     live::{Live, Staleness},
     namespaces::namespaces,
     pipelines::{Pipelines, pipelines},
@@ -38,7 +41,6 @@ use veneur_operator::{
     selftest::Selftest,
     serve::serve,
     telemetry::Telemetry,
-    tier_certificate::TierCertificates,
     upgrade,
     webhook::{Webhook, notices},
 };

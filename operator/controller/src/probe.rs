@@ -25,7 +25,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
 use veneur_operator_api::WebhookReason;
 
-use crate::{bundle::Seen, certificate::expires};
+use crate::certificates::{bundle::Seen, certificate::expires};
 
 /// Between two probes while all is well, and otherwise.
 const CALM: Duration = Duration::from_secs(30);

@@ -19,13 +19,13 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use crate::{
+    certificates::tier::TierCertificates,
     context::Defaults,
     injection::{self, Outcome},
     namespaces::Namespaces,
     pipelines::Pipelines,
     serve::text,
     telemetry::{Decision, Telemetry},
-    tier_certificate::TierCertificates,
 };
 pub use notices::{NoticeWriter, Notices, notices};
 

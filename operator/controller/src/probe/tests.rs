@@ -5,8 +5,10 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::{
-    certificate::{Authority, Purpose},
-    leaf::{Shown, Source},
+    certificates::{
+        certificate::{Authority, Purpose},
+        leaf::{Shown, Source},
+    },
     serve::{serve, text},
 };
 

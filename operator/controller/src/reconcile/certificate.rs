@@ -8,10 +8,10 @@ use veneur_operator_api::TlsMode;
 
 use super::{apply::Mode, build::Resources, validate::Validated};
 use crate::{
+    certificates::tier::{NoCertificate, RECORD, Record, Wanted},
     context::Context,
     feeds::Key,
     kind::Kind,
-    tier_certificate::{NoCertificate, RECORD, Record, Wanted},
 };
 
 /// A pod that has not begun after so long waits for something that it mounts; a Secret that nobody may read can only be

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Webhook, notices};
 use crate::{
-    certificate::{Authority, CurrentLeaf, Purpose},
+    certificates::certificate::{Authority, CurrentLeaf, Purpose},
     events::Events,
     injection::Namespace,
     namespaces::Namespaces,

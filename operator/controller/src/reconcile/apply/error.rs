@@ -3,7 +3,7 @@
 use veneur_operator_api::ReconciledReason;
 
 use super::object::Object;
-use crate::tier_certificate::NoCertificate;
+use crate::certificates::tier::NoCertificate;
 
 /// Why the objects are not as they should be.
 #[derive(Debug, thiserror::Error)]

@@ -4,12 +4,10 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    authority::Safe,
+    certificates::{authority::Safe, keyring::Lifetimes, tier::TierCertificates},
     context::Context,
-    keyring::Lifetimes,
     reconcile::{Watched, reconcile},
     test_support::{api_server, context, pipeline},
-    tier_certificate::TierCertificates,
 };
 
 const ENCRYPTED: &str = "{sinks: [{name: debug, debug: {}}], tls: {mode: SelfSigned}}";

@@ -14,9 +14,7 @@ use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 
 use super::*;
 use crate::{
-    bundle::Seen,
-    certificate::Authority,
-    keyring::Lifetimes,
+    certificates::{bundle::Seen, certificate::Authority, keyring::Lifetimes},
     probe::{Probe, probe},
     serve::{serve, text},
 };

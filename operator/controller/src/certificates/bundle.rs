@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{authority::Safe, labels::CA_MANAGER};
+use crate::{certificates::authority::Safe, labels::CA_MANAGER};
 
 /// Wait after a first failure to publish, doubled up to [`LONGEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);

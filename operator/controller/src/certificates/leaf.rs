@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
+use crate::certificates::{
     authority::{Kept, Safe},
     certificate::{Certificate, CurrentLeaf, Leaf, Purpose},
 };

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    keyring::{Lifetimes, Step},
+    certificates::keyring::{Lifetimes, Step},
     test_support::{api_server, status},
 };
 

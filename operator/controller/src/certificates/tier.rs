@@ -5,8 +5,8 @@
 //! which the caller keeps where the operator may read: as an annotation of an object of the pipeline. A crash between
 //! the Secret and the record costs one more certificate and nothing else.
 //!
-//! Not here: who mounts the Secret; when the authority rotates ([`crate::keyring`]); where it is kept
-//! ([`crate::authority`]).
+//! Not here: who mounts the Secret; when the authority rotates ([`crate::certificates::keyring`]); where it is kept
+//! ([`crate::certificates::authority`]).
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,9 +27,11 @@ use tokio_util::sync::CancellationToken;
 use veneur_operator_api::{TlsMode, VeneurPipeline};
 
 use crate::{
-    authority::{Kept, Safe},
-    certificate::{CertificateError, Purpose},
-    keyring::Keyring,
+    certificates::{
+        authority::{Kept, Safe},
+        certificate::{CertificateError, Purpose},
+        keyring::Keyring,
+    },
     labels::{FIELD_MANAGER, labels, tls_name},
     pipelines::Pipelines,
     reconcile::{build::certificate_names, revision},

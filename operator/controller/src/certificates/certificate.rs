@@ -1,7 +1,7 @@
 //! Certificates: authorities, the leaves they sign, and the leaf that a server shows.
 //!
 //! Pure but for the random numbers of keys: time comes in as an argument. Where authorities are kept is
-//! [`crate::authority`]'s, and when one takes over from another [`crate::keyring`]'s.
+//! [`crate::certificates::authority`]'s, and when one takes over from another [`crate::certificates::keyring`]'s.
 
 use std::{
     fmt,

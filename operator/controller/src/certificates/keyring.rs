@@ -6,7 +6,7 @@
 //! one is left, forget it. Each step is one write, and the next is told from what is written alone, so a crash between two
 //! of them costs nothing but its time.
 //!
-//! Pure but for the random numbers of keys. Not here: where it is written ([`crate::authority`]).
+//! Pure but for the random numbers of keys. Not here: where it is written ([`crate::certificates::authority`]).
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use std::{
 
 use k8s_openapi::{ByteString, jiff::Timestamp};
 
-use crate::certificate::{Authority, Certificate, CertificateError};
+use crate::certificates::certificate::{Authority, Certificate, CertificateError};
 
 /// How long things last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

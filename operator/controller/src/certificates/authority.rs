@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    keyring::{Keyring, Lifetimes, step},
+    certificates::keyring::{Keyring, Lifetimes, step},
     labels::{FIELD_MANAGER, MANAGED_BY},
 };
 
