@@ -74,7 +74,7 @@ fn running_sidecars_take_a_new_tag_and_percentile_and_no_pod_is_restarted() {
         let received = fleet.try_received()?;
         let tagged = received.iter().filter(|point| point.tags.iter().any(|tag| tag == "team:shop"));
         let (requests, percentile): (BTreeSet<_>, BTreeSet<_>) = (
-            tagged.clone().filter(|point| point.metric == "sample.requests").map(|point| point.tags.clone()).collect(),
+            tagged.clone().filter(|point| point.metric == "sample.requests").map(|point| &point.host).collect(),
             tagged
                 .filter(|point| point.metric == "sample.page.latency.90percentile")
                 .map(|point| &point.tags)
