@@ -21,7 +21,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 pub(crate) use cgroup::Cgroup;
 pub(crate) use forward::Tier;
-pub(crate) use programs::{Programs, compile};
+pub(crate) use programs::Programs;
 pub(crate) use receiver::{Kind, Place, Receiver, free_tcp_port};
 pub(crate) use sender::{Load, Partials, Sent};
 

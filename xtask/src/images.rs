@@ -42,9 +42,10 @@ pub(crate) struct Packed {
     archive: PathBuf,
 }
 
-/// Compiles the executables, which needs neither root nor a cluster. [`build`] does it too, and finds it done.
-pub(crate) fn compile(progress: &Progress) -> Result<()> {
-    programs::build(progress).map(drop)
+/// Compiles the executables, which needs neither root nor a cluster, and says in which folder they are. [`build`] does it
+/// too, and finds it done.
+pub(crate) fn compile(progress: &Progress) -> Result<PathBuf> {
+    programs::build(progress)
 }
 
 /// Builds what has changed. Needs root and the cluster's packages where the sample application's root folder is not in

@@ -18,9 +18,10 @@ use clap::Args;
 use nix::sched::{CloneFlags, setns};
 
 use crate::bench::readings::{self, Memory};
-use crate::bench::{compile, verdict};
+use crate::bench::verdict;
 use crate::cluster::progress::Progress;
 use crate::cluster::{self, Cluster, Name};
+use crate::images;
 use audit::Audit;
 
 /// The operator's daemon.
@@ -53,7 +54,7 @@ pub(crate) struct Scale {
     /// Seconds at rest in which CPU time is measured.
     #[arg(long, default_value_t = 60)]
     idle_seconds: u32,
-    /// The operator's executable, instead of building one in release.
+    /// The operator's executable, instead of the image's.
     #[arg(long)]
     operator: Option<std::path::PathBuf>,
 }
@@ -86,9 +87,7 @@ impl Scale {
     pub(crate) fn run(&self, progress: &Progress) -> Result<()> {
         let operator = match &self.operator {
             Some(operator) => operator.clone(),
-            None => progress.step("compile veneur-operator in release", |_| {
-                compile(&[OPERATOR])?.into_iter().next().context("cargo built no veneur-operator")
-            })?,
+            None => images::compile(progress)?.join(OPERATOR),
         };
         println!("{}", readings::machine());
         let name = Name::of_workspace("scale");

@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::{programs, readings, verdict};
 use crate::cluster::progress::Progress;
 use crate::cluster::{self, Cluster, Name, process, workspace};
+use crate::images;
 
 const ADDRESS: &str = "127.0.0.1:10250";
 const PIPELINES: usize = 100;
@@ -46,16 +47,10 @@ impl Drop for Operator {
 impl Admission {
     /// Starts what is needed, measures, and removes it.
     pub(super) fn run(&self, progress: &Progress) -> Result<()> {
-        let executables = progress.step("compile veneur-operator and veneur-load in release", |_| {
-            programs::compile(&["veneur-operator", "veneur-load"])
-        })?;
-        let find = |name: &str| {
-            let found = executables.iter().find(|path| path.file_name().is_some_and(|file| file == name));
-            found.with_context(|| format!("cargo built no executable {name}"))
-        };
+        let (operator, load) = (images::compile(progress)?.join("veneur-operator"), programs::load(progress)?);
         let name = Name::of_workspace("bench");
         let cluster = cluster::start_api("bench admission", &name, None, progress)?;
-        let outcome = self.measure(&cluster, find("veneur-operator")?, find("veneur-load")?, progress);
+        let outcome = self.measure(&cluster, &operator, &load, progress);
         let removed = cluster.stop(progress);
         outcome.and(removed)
     }
