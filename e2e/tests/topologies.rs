@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use veneur_e2e::{Namespace, apply, eventually, get, is_ready, kubectl, sample_image};
+use veneur_e2e::{Namespace, apply, condition, eventually, get, is_ready, kubectl, sample_image};
 
 const SOON: Duration = Duration::from_mins(2);
 
@@ -76,6 +76,12 @@ fn an_agent_takes_what_the_pods_of_its_node_send_to_its_service() {
     apply(&pipeline(&namespace, "nodes", spec));
     is_ready(&namespace, "nodes");
     kubectl(&["-n", &namespace.0, "rollout", "status", "daemonset/nodes-node", "--timeout=90s"]).expect("agents start");
+    eventually("the status counts the agents", SOON, || {
+        let pipeline = get(&["-n", &namespace.0, "veneurpipeline", "nodes"]).map_err(|refusal| refusal.0)?;
+        let (available, counted) = (condition(&pipeline, "NodeAvailable"), &pipeline["status"]["node"]["summary"]);
+        let said = available["reason"] == "MinimumReplicasAvailable" && *counted == "1/1";
+        if said { Ok(()) } else { Err(format!("{counted}: {available}")) }
+    });
     apply(&application(&namespace, "", &format!("nodes-node.{}.svc", namespace.0)));
     let point = published(&namespace, "nodes");
     let nodes = get(&["nodes"]).expect("nodes are listed");

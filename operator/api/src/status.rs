@@ -30,8 +30,8 @@ pub struct VeneurPipelineStatus {
     /// then sidecars.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// `Ready`, `Accepted`, `Reconciled`, `ProxyAvailable`, `GlobalAvailable`, `RingConverged`, `InjectionHealthy`,
-    /// `SinksHealthy`, `WebhookReachable`; `True` is good.
+    /// `Ready`, `Accepted`, `Reconciled`, `ProxyAvailable`, `GlobalAvailable`, `NodeAvailable`, `RingConverged`,
+    /// `InjectionHealthy`, `SinksHealthy`, `WebhookReachable`; `True` is good.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -42,6 +42,9 @@ pub struct VeneurPipelineStatus {
     /// The globals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub global: Option<TierStatus>,
+    /// The agents of nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<TierStatus>,
     /// The members that share the series, as all proxies see them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring: Option<RingStatus>,
@@ -85,7 +88,7 @@ pub struct TierStatus {
     /// Hash of what needs a new pod.
     #[serde(default)]
     pub revision: String,
-    /// Where the tier imports, as `NAME-proxy.NAMESPACE.svc:8128`.
+    /// Where the tier is sent to, as `NAME-proxy.NAMESPACE.svc:8128`.
     pub service: String,
     /// Label selector of its pods.
     pub selector: String,
@@ -182,6 +185,8 @@ pub enum ConditionType {
     ProxyAvailable,
     /// Every global wanted is available.
     GlobalAvailable,
+    /// Every node that should has a working agent.
+    NodeAvailable,
     /// All proxies agree on who owns each series.
     RingConverged,
     /// Every pod that asks has a working sidecar.
@@ -194,12 +199,13 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// In the order in which they are written.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ready,
         Self::Accepted,
         Self::Reconciled,
         Self::ProxyAvailable,
         Self::GlobalAvailable,
+        Self::NodeAvailable,
         Self::RingConverged,
         Self::InjectionHealthy,
         Self::SinksHealthy,
@@ -214,6 +220,7 @@ impl ConditionType {
             Self::Reconciled => "Reconciled",
             Self::ProxyAvailable => "ProxyAvailable",
             Self::GlobalAvailable => "GlobalAvailable",
+            Self::NodeAvailable => "NodeAvailable",
             Self::RingConverged => "RingConverged",
             Self::InjectionHealthy => "InjectionHealthy",
             Self::SinksHealthy => "SinksHealthy",

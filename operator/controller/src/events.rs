@@ -103,6 +103,7 @@ fn of_condition(kind: ConditionType, before: &Condition, after: &Condition) -> O
     let tier = match kind {
         ConditionType::ProxyAvailable => "proxies",
         ConditionType::GlobalAvailable => "globals",
+        ConditionType::NodeAvailable => "node agents",
         // Said by the condition that it repeats.
         ConditionType::Ready => return None,
         _ => "",

@@ -200,6 +200,7 @@ pub fn all_reasons() -> Vec<(ConditionType, &'static str)> {
         .chain(of(ConditionType::Reconciled, ReconciledReason::ALL, ReconciledReason::as_str))
         .chain(of(ConditionType::ProxyAvailable, TierReason::ALL, TierReason::as_str))
         .chain(of(ConditionType::GlobalAvailable, TierReason::ALL, TierReason::as_str))
+        .chain(of(ConditionType::NodeAvailable, TierReason::ALL, TierReason::as_str))
         .chain(of(ConditionType::RingConverged, RingReason::ALL, RingReason::as_str))
         .chain(of(ConditionType::InjectionHealthy, InjectionReason::ALL, InjectionReason::as_str))
         .chain(of(ConditionType::SinksHealthy, SinksReason::ALL, SinksReason::as_str))

@@ -31,6 +31,8 @@ use crate::{feeds::Key, kind::Kind, labels::FIELD_MANAGER, live::Live, telemetry
 pub use contest::Contests;
 pub use error::{ApplyError, Permission, words};
 pub use object::Object;
+#[cfg(test)]
+pub(super) use object::counted_alike;
 pub(super) use object::revision_of;
 
 /// Whose objects are applied, and with what.
@@ -52,7 +54,7 @@ impl std::fmt::Debug for Applier {
     }
 }
 
-/// A tier's Deployment.
+/// A tier's Deployment; for the agents of nodes one with the counts of their `DaemonSet`.
 #[derive(Debug, Clone, Default)]
 pub enum Sight {
     /// The spec wants none.
@@ -71,6 +73,8 @@ pub struct Applied {
     pub proxy: Sight,
     /// The globals.
     pub global: Sight,
+    /// The agents of nodes.
+    pub node: Sight,
     /// What was written or removed, as `applied Deployment default-proxy`.
     pub written: Vec<String>,
     /// Where nothing may be written: what would have been.
@@ -229,16 +233,18 @@ impl Applier {
 }
 
 impl Applied {
-    /// Remembers the tiers' Deployments.
+    /// Remembers the tiers.
     fn keep(&mut self, desired: &Object, now: Option<&Value>) {
-        if desired.kind != Kind::Deployment {
-            return;
-        }
-        let deployment = now.and_then(|now| serde_json::from_value(now.clone()).ok());
+        let deployment = match desired.kind {
+            Kind::Deployment => now.and_then(|now| serde_json::from_value(now.clone()).ok()),
+            Kind::DaemonSet => now.and_then(|now| serde_json::from_value(now.clone()).ok()).map(object::counted_alike),
+            _ => return,
+        };
         let deployment = deployment.map_or(Sight::Unknown, |deployment| Sight::There(Box::new(deployment)));
         match desired.role() {
             Some("global") => self.global = deployment,
             Some("proxy") => self.proxy = deployment,
+            Some("node") => self.node = deployment,
             _ => {}
         }
     }

@@ -7,13 +7,13 @@ mod cause;
 
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{Api, Client, api::ListParams};
-use veneur_operator_api::{TierReason, TierStatus};
+use veneur_operator_api::{Exposure, TierReason, TierStatus};
 
 use super::{apply::revision_of, validate::Validated};
 use crate::{
     feeds::Key,
     kind::Kind,
-    labels::{self, Role},
+    labels::{self, DOGSTATSD_PORT, Role},
     live::{Knowledge, Live},
 };
 
@@ -80,7 +80,7 @@ pub fn report(pipeline: &Validated, role: Role, deployment: &Deployment, pods: &
         unavailable: counts.unavailable,
         image: image.unwrap_or_else(|| pipeline.image.clone()),
         revision: revision_of(deployment),
-        service: labels::import_address(&pipeline.name, &pipeline.namespace, role),
+        service: sent_to(pipeline, role),
         selector: labels::selector_text(&pipeline.name, role),
     };
     let complete = complete(deployment);
@@ -91,6 +91,10 @@ pub fn report(pipeline: &Validated, role: Role, deployment: &Deployment, pods: &
         reason,
         message,
     };
+    if counts.desired == 0 && role == Role::Node {
+        let message = "no node is to have one: see node.nodeSelector".to_owned();
+        return said(true, TierReason::MinimumReplicasAvailable, message);
+    }
     if counts.desired == 0 {
         let message = format!(
             "someone set the replicas to 0: kubectl scale or the autoscaler of {}",
@@ -112,6 +116,16 @@ pub fn report(pipeline: &Validated, role: Role, deployment: &Deployment, pods: &
         return said(true, TierReason::Progressing, message);
     }
     said(false, TierReason::Progressing, format!("{} of {} available", counts.available, counts.desired))
+}
+
+/// Where a tier is sent to; for agents behind a port of each node, that node's address.
+fn sent_to(pipeline: &Validated, role: Role) -> String {
+    let host = labels::tier_host(&pipeline.name, &pipeline.namespace, role);
+    match (&pipeline.node, role) {
+        (_, Role::Proxy | Role::Global) => labels::import_address(&pipeline.name, &pipeline.namespace, role),
+        (Some(node), Role::Node) if node.exposure == Exposure::HostPort => format!("NODE:{DOGSTATSD_PORT}"),
+        (_, Role::Node) => format!("{host}:{DOGSTATSD_PORT}"),
+    }
 }
 
 struct Counts {

@@ -41,6 +41,8 @@ pub struct Tiers {
     pub proxy: TierReport,
     /// The globals.
     pub global: TierReport,
+    /// The agents of nodes.
+    pub node: TierReport,
 }
 
 /// What others have told about the pipeline.
@@ -97,6 +99,7 @@ pub(crate) struct Findings {
     pub(crate) reconciled: Finding,
     pub(crate) proxy: Finding,
     pub(crate) global: Finding,
+    pub(crate) node: Finding,
     pub(crate) ring: Finding,
     pub(crate) injection: Finding,
     pub(crate) sinks: Finding,
@@ -118,10 +121,10 @@ pub fn status(
     };
     let ready = summary::ready(&findings, tiers, around);
     let summary_reason = Some(summary::reason(&ready, &findings).to_owned());
-    let Findings { accepted, reconciled, proxy, global, ring, injection, sinks, webhook } = findings;
+    let Findings { accepted, reconciled, proxy, global, node, ring, injection, sinks, webhook } = findings;
     let conditions = ConditionType::ALL
         .into_iter()
-        .zip([ready, accepted, reconciled, proxy, global, ring, injection, sinks, webhook])
+        .zip([ready, accepted, reconciled, proxy, global, node, ring, injection, sinks, webhook])
         .map(|(kind, finding)| condition(before, generation, kind, finding, now))
         .collect();
     let mut status = before.cloned().unwrap_or_default();
@@ -132,6 +135,7 @@ pub fn status(
     if let Some(tiers) = tiers {
         status.proxy.clone_from(&tiers.proxy.status);
         status.global.clone_from(&tiers.global.status);
+        status.node.clone_from(&tiers.node.status);
         if let Some(image) = rolled_out(tiers) {
             status.version = image.rsplit_once(['@', ':']).map(|(_, version)| version.to_owned());
             status.image = Some(image);
@@ -175,6 +179,7 @@ fn findings(outcome: &Outcome, around: &Around) -> Findings {
         reconciled,
         proxy: tier(tiers.map(|tiers| &tiers.proxy)),
         global: tier(tiers.map(|tiers| &tiers.global)),
+        node: tier(tiers.map(|tiers| &tiers.node)),
         ring: ring(around),
         injection: injection(around),
         sinks: sinks(around),

@@ -1,5 +1,6 @@
 //! A desired object, whatever its kind.
 
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, DeploymentSpec, DeploymentStatus};
 use kube::{
     Resource,
     api::{DynamicObject, ObjectMeta},
@@ -115,8 +116,32 @@ impl Object {
     }
 }
 
+/// A Deployment with the counts of a `DaemonSet`: whoever looks at tiers looks at all of them alike.
+pub(in crate::reconcile) fn counted_alike(daemon_set: DaemonSet) -> Deployment {
+    let DaemonSet { metadata, spec, status } = daemon_set;
+    let status = status.filter(|status| status.observed_generation.is_some());
+    Deployment {
+        metadata,
+        spec: spec.map(|spec| DeploymentSpec {
+            replicas: status.as_ref().map(|status| status.desired_number_scheduled),
+            selector: spec.selector,
+            template: spec.template,
+            ..DeploymentSpec::default()
+        }),
+        status: status.map(|status| DeploymentStatus {
+            observed_generation: status.observed_generation,
+            replicas: Some(status.current_number_scheduled),
+            ready_replicas: Some(status.number_ready),
+            updated_replicas: status.updated_number_scheduled,
+            available_replicas: status.number_available,
+            unavailable_replicas: status.number_unavailable,
+            ..DeploymentStatus::default()
+        }),
+    }
+}
+
 /// The revision of a Deployment that was seen.
-pub(in crate::reconcile) fn revision_of(deployment: &k8s_openapi::api::apps::v1::Deployment) -> String {
+pub(in crate::reconcile) fn revision_of(deployment: &Deployment) -> String {
     let annotations = deployment.metadata.annotations.as_ref();
     annotations.and_then(|annotations| annotations.get(REVISION)).cloned().unwrap_or_default()
 }

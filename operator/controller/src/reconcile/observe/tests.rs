@@ -215,3 +215,42 @@ fn a_tier_that_someone_scaled_away_says_so() {
     let report = report(&validated(FULL), Role::Global, &deployment, &[]);
     assert_eq!((report.available, report.reason.as_str()), (false, "ScaledToZero"));
 }
+
+#[test]
+fn agents_of_nodes_are_counted_by_their_daemon_set() {
+    let agents = |status: &Value| {
+        let object = json!({
+            "metadata": {"name": "default-node", "generation": 2},
+            "spec": {"selector": {}, "template": {}},
+            "status": status,
+        });
+        crate::reconcile::apply::counted_alike(serde_json::from_value(object).expect("a daemon set"))
+    };
+    let of = |status: &Value, pods: &[Pod]| report(&validated(FULL), Role::Node, &agents(status), pods);
+    let counts = |desired: i32, ready: i32, updated: i32| {
+        json!({
+            "observedGeneration": 2, "desiredNumberScheduled": desired, "currentNumberScheduled": desired,
+            "numberMisscheduled": 0, "numberReady": ready, "updatedNumberScheduled": updated, "numberAvailable": ready,
+            "numberUnavailable": desired - ready,
+        })
+    };
+    let pulling = pod("a", "2026-01-01T00:00:00Z", &waiting("ErrImagePull", "no such image"));
+    for (status, pods, available, reason, summary) in [
+        (counts(3, 3, 3), vec![], true, "MinimumReplicasAvailable", "3/3"),
+        (counts(3, 2, 1), vec![], false, "Progressing", "2/3"),
+        (counts(3, 2, 1), vec![pulling], false, "ImagePullFailed", "2/3"),
+        // Before its controller has looked nothing is known of it, not even how many it wants.
+        (
+            json!({"desiredNumberScheduled": 0, "currentNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0}),
+            vec![],
+            false,
+            "Progressing",
+            "0/1",
+        ),
+        (counts(0, 0, 0), vec![], true, "MinimumReplicasAvailable", "0/0"),
+    ] {
+        let report = of(&status, &pods);
+        let summary_now = report.status.expect("counts").summary;
+        assert_eq!((report.available, report.reason.as_str(), &*summary_now), (available, reason, summary), "{status}");
+    }
+}

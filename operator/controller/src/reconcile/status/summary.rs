@@ -7,8 +7,8 @@ use crate::fleet::FleetReport;
 use super::{Around, Finding, Findings, Tiers, Verdict};
 
 /// Ready means: the pipeline accepts metrics, and some sink takes them. So it needs the tiers, a ring and one sink. Pods
-/// without a sidecar concern others and show in the column REASON only, and so does an object that could not be applied
-/// while the tiers run on.
+/// without a sidecar and nodes without an agent concern others and show in the column REASON only, and so does an object
+/// that could not be applied while the tiers run on.
 pub(super) fn ready(findings: &Findings, tiers: Option<&Tiers>, around: &Around) -> Finding {
     if findings.accepted.verdict == Verdict::False && around.older_default.is_none() {
         return findings.accepted.clone();
@@ -38,6 +38,7 @@ pub(super) fn ready(findings: &Findings, tiers: Option<&Tiers>, around: &Around)
     for (tier, report) in tiers.iter().flat_map(|tiers| [("proxy", &tiers.proxy), ("global", &tiers.global)]) {
         parts.extend(report.status.as_ref().map(|status| format!("{tier} {}", status.summary)));
     }
+    parts.extend(tiers.and_then(|tiers| tiers.node.status.as_ref()).map(|node| format!("node {}", node.summary)));
     parts.extend(around.injection.as_ref().map(|injection| format!("{} sidecars", injection.status.injected)));
     Finding::new(Verdict::True, ReadyReason::AllTiersReady.as_str(), parts.join(", "))
 }
@@ -47,15 +48,25 @@ pub(super) fn reason(ready: &Finding, findings: &Findings) -> &'static str {
     if ready.verdict != Verdict::True {
         return ready.reason;
     }
-    let Findings { accepted, reconciled, proxy, global, ring, injection, sinks, webhook } = findings;
+    let Findings { accepted, reconciled, proxy, global, node, ring, injection, sinks, webhook } = findings;
     let waits = reconciled.reason == ReconciledReason::UpgradeWaiting.as_str();
-    let wrong = [Some(accepted), Some(reconciled).filter(|_| !waits), Some(sinks), Some(injection), Some(webhook)];
+    // Agents that are replaced node by node are under way, not wrong.
+    let node_rolls = node.reason == TierReason::Progressing.as_str();
+    let wrong = [
+        Some(accepted),
+        Some(reconciled).filter(|_| !waits),
+        Some(sinks),
+        Some(node).filter(|_| !node_rolls),
+        Some(injection),
+        Some(webhook),
+    ];
     if let Some(worst) = wrong.into_iter().flatten().find(|finding| finding.verdict == Verdict::False) {
         return worst.reason;
     }
     let under_way = [
         (global, TierReason::Progressing.as_str()),
         (proxy, TierReason::Progressing.as_str()),
+        (node, TierReason::Progressing.as_str()),
         (reconciled, ReconciledReason::UpgradeWaiting.as_str()),
         (reconciled, ReconciledReason::Paused.as_str()),
         (ring, RingReason::Converging.as_str()),

@@ -29,7 +29,11 @@ fn good(summary: &str) -> TierReport {
 }
 
 fn outcome(reconciled: ReconciledReason, proxy: TierReport, global: TierReport) -> Outcome {
-    let tiers = Some(Box::new(Tiers { proxy, global }));
+    with_node(reconciled, proxy, global, TierReport::disabled())
+}
+
+fn with_node(reconciled: ReconciledReason, proxy: TierReport, global: TierReport, node: TierReport) -> Outcome {
+    let tiers = Some(Box::new(Tiers { proxy, global, node }));
     Outcome::Accepted { reconciled: (reconciled, reconciled.as_str().to_owned()), tiers }
 }
 
@@ -111,9 +115,26 @@ fn every_outcome_sets_every_condition() {
     for (outcome, expected) in table {
         let status = alone(None, 1, &outcome, &at(0));
         assert_eq!(words(&status), expected);
-        assert_eq!(status.conditions.len(), 9);
+        assert_eq!(status.conditions.len(), 10);
         assert!(status.conditions.iter().all(|condition| condition.observed_generation == Some(1)));
-        assert!(status.conditions[5..].iter().all(|condition| condition.status == "Unknown"), "nobody has told yet");
+        assert!(status.conditions[6..].iter().all(|condition| condition.status == "Unknown"), "nobody has told yet");
+    }
+}
+
+#[test]
+fn nodes_without_an_agent_are_said_and_leave_the_pipeline_ready() {
+    for (node, said, reason) in [
+        (good("3/3"), "NodeAvailable=True/MinimumReplicasAvailable", "AllTiersReady"),
+        (tier(false, TierReason::ImagePullFailed, "2/3"), "NodeAvailable=False/ImagePullFailed", "ImagePullFailed"),
+        (tier(false, TierReason::Progressing, "2/3"), "NodeAvailable=False/Progressing", "Progressing"),
+        (TierReport::disabled(), "NodeAvailable=True/Disabled", "AllTiersReady"),
+    ] {
+        let counted = node.status.clone();
+        let status = alone(None, 1, &with_node(ReconciledReason::Applied, good("2/2"), good("3/3"), node), &at(0));
+        let [ready, condition] = [&status.conditions[0], &status.conditions[5]];
+        assert_eq!(format!("{}={}/{}", condition.type_, condition.status, condition.reason), said);
+        assert_eq!((ready.status.as_str(), status.summary_reason.as_deref()), ("True", Some(reason)));
+        assert_eq!(status.node, counted);
     }
 }
 
