@@ -108,6 +108,33 @@ fn a_mistyped_pipeline_leaves_the_pod_running_with_the_nearest_name() {
     assert_eq!(object["spec"]["initContainers"], Value::Null, "nothing was injected");
 }
 
+/// A pod's author may choose the image, and may mistype it.
+#[test]
+fn a_sidecar_that_cannot_start_is_named_with_its_cause_until_it_is_gone() {
+    let namespace = Namespace::new("failing");
+    apply(&small_pipeline(&namespace));
+    is_ready(&namespace, "small");
+    let typo = "localhost/veneur:typo";
+    let own = format!("containers:\n    - {{ name: veneur, image: \"{typo}\", imagePullPolicy: Never }}\n");
+    apply(&pod(&namespace, "stuck", "small").replacen("containers:\n", &own, 1));
+    let injection = || {
+        let pipeline = get(&["-n", &namespace.0, "veneurpipeline", "small"]).map_err(|refusal| refusal.0)?;
+        Ok::<_, String>((condition(&pipeline, "InjectionHealthy"), pipeline["status"]["summaryReason"].clone()))
+    };
+    eventually("the condition names the pod and the image", SOON, || {
+        let (healthy, summary) = injection()?;
+        let message = healthy["message"].as_str().unwrap_or_default();
+        let cause = format!("{}/stuck: image {typo} cannot be pulled", namespace.0);
+        let said = healthy["reason"] == "SidecarsFailing" && summary == "SidecarsFailing" && message.contains(&cause);
+        if said { Ok(()) } else { Err(format!("{summary}: {healthy}")) }
+    });
+    kubectl(&["-n", &namespace.0, "delete", "pod", "stuck", "--wait=false"]).expect("deleted");
+    eventually("all is well again", SOON, || {
+        let (healthy, _) = injection()?;
+        if healthy["status"] == "True" { Ok(()) } else { Err(healthy.to_string()) }
+    });
+}
+
 #[test]
 fn garbage_among_good_datagrams_is_counted_and_harms_nothing() {
     let namespace = Namespace::new("garbage");

@@ -126,6 +126,9 @@ pub struct InjectionStatus {
     /// Those that the webhook has not seen: they were created while it was away.
     #[serde(default)]
     pub missed: i32,
+    /// Those whose sidecar does not run.
+    #[serde(default)]
+    pub failing: i32,
     /// Those that got none, by the reason in their annotation `veneur.dev/skipped`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]

@@ -108,7 +108,7 @@ pub(crate) fn differing(before: &Snapshot, now: &Snapshot) -> Vec<Key> {
 }
 
 fn injection(counts: &Counts) -> InjectionReport {
-    let Counts { wanted, injected, outdated, missed, skipped, outdated_workloads, missed_workloads } = counts;
+    let Counts { wanted, injected, outdated, missed, failing, skipped, outdated_workloads, missed_workloads } = counts;
     let number = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
     let status = InjectionStatus {
         summary: format!("{injected}/{wanted}"),
@@ -116,6 +116,7 @@ fn injection(counts: &Counts) -> InjectionReport {
         injected: number(*injected),
         outdated: number(*outdated),
         missed: number(*missed),
+        failing: number(failing.pods),
         skipped: skipped.iter().map(|(reason, count)| (reason.clone(), number(*count))).collect(),
         missed_workloads: missed_workloads.clone(),
         outdated_workloads: outdated_workloads.clone(),
@@ -125,7 +126,15 @@ fn injection(counts: &Counts) -> InjectionReport {
         .filter(|(reason, _)| !MEANT.contains(&reason.as_str()))
         .map(|(reason, count)| format!("{reason}: {count}"))
         .collect();
-    let (reason, message) = if *missed > 0 {
+    // The application of such a pod may not start either.
+    let (reason, message) = if failing.pods > 0 {
+        let (namespace, name) = failing.first.split_once('/').unwrap_or_default();
+        let message = format!(
+            "{} sidecars do not run, as that of {}: {}; next: kubectl -n {namespace} describe pod {name}",
+            failing.pods, failing.first, failing.why
+        );
+        (InjectionReason::SidecarsFailing, message)
+    } else if *missed > 0 {
         let message = format!(
             "{missed} pods asked while the webhook was away and have no sidecar: {}; next: {}",
             missed_workloads.join(", "),
@@ -171,6 +180,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::pods::Failing;
 
     fn counts(injected: u32, missed: u32, skipped: &[(&str, u32)]) -> Counts {
         Counts {
@@ -185,14 +195,24 @@ mod tests {
 
     #[test]
     fn what_is_worst_about_pods_is_said_with_the_next_step() {
+        let why = "image a cannot be pulled".to_owned();
+        let failing = Failing { pods: 1, first: "shop/web-1".to_owned(), why };
         for (counts, reason) in [
             (counts(0, 0, &[]), InjectionReason::NonePending),
             (counts(3, 0, &[("OptedOut", 2)]), InjectionReason::AllInjected),
             (counts(3, 0, &[("PortInUse", 2)]), InjectionReason::PodsSkipped),
             (counts(3, 2, &[("PortInUse", 2)]), InjectionReason::PodsMissed),
+            (Counts { failing: failing.clone(), ..counts(3, 2, &[]) }, InjectionReason::SidecarsFailing),
         ] {
             assert_eq!(injection(&counts).reason, reason);
         }
+        let report = injection(&Counts { failing, ..counts(3, 0, &[]) });
+        assert_eq!(report.status.failing, 1);
+        assert!(
+            report.message.ends_with("cannot be pulled; next: kubectl -n shop describe pod web-1"),
+            "{}",
+            report.message
+        );
         let report = injection(&counts(118, 2, &[]));
         assert_eq!(report.status.summary, "118/120");
         assert!(report.message.ends_with("next: kubectl -n shop rollout restart deployment/web"), "{}", report.message);

@@ -2,8 +2,10 @@
 //!
 //! One watch, of metadata only, since an annotation cannot be selected by. What is kept of a pod is some hundred bytes,
 //! and nothing of one that did not ask. The counts are a pure function of that, of the pipelines and of the namespaces.
+//! A second one, of the injected pods, looks for sidecars that do not run ([`failing`]).
 
 mod count;
+mod failing;
 mod record;
 
 use std::{sync::Arc, time::Duration};
@@ -27,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{context::Defaults, namespaces::Namespaces, pipelines::Pipelines};
 use count::Counter;
 pub use count::{Counts, Missed, Outdated, Snapshot};
+pub use failing::Failing;
+use failing::Failures;
 use record::Records;
 
 /// Changes within this time are counted together.
@@ -85,6 +89,9 @@ impl PodWatch {
         let (mut pipelines, mut namespaces) = (self.pipelines.changes(), self.namespaces.changes());
         // A pod that says nothing itself is kept if its namespace means it, so namespaces come first.
         self.namespaces.wait_until_listed().await;
+        let mut failures = Failures::default();
+        let failing = watcher(Api::<failing::Seen>::all(client.clone()), failing::selected()).default_backoff();
+        let mut failing = std::pin::pin!(failing);
         loop {
             let mut records = Records::new(self.namespaces.clone());
             let enabled = self.namespaces.enabled();
@@ -97,6 +104,14 @@ impl PodWatch {
                         Some(Ok(event)) => records.take(event),
                         Some(Err(error)) => {
                             tracing::warn!(%error, "Watching pods failed, trying again");
+                            false
+                        }
+                        None => return,
+                    },
+                    event = failing.next() => match event {
+                        Some(Ok(event)) => failures.take(event),
+                        Some(Err(error)) => {
+                            tracing::warn!(%error, "Watching the sidecars of pods failed, trying again");
                             false
                         }
                         None => return,
@@ -114,7 +129,7 @@ impl PodWatch {
                     () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                         due = None;
                         if records.is_listed() {
-                            self.publish(&records, &mut counter);
+                            self.publish(&records, &failures, &mut counter);
                         }
                         false
                     }
@@ -126,8 +141,11 @@ impl PodWatch {
         }
     }
 
-    fn publish(&self, records: &Records, counter: &mut Counter) {
-        let counted = self.pipelines.with(|pipelines| counter.count(records, &self.namespaces, pipelines));
+    fn publish(&self, records: &Records, failures: &Failures, counter: &mut Counter) {
+        let mut counted = self.pipelines.with(|pipelines| counter.count(records, &self.namespaces, pipelines));
+        for (pipeline, failing) in failures.counted() {
+            counted.pipelines.entry(pipeline).or_default().failing = failing;
+        }
         self.snapshot.send_if_modified(|snapshot| {
             let changed = **snapshot != counted;
             if changed {

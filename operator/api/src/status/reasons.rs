@@ -129,6 +129,8 @@ reasons! {
         NonePending,
         /// Pods were not looked at yet.
         NotObserved,
+        /// The sidecar of some does not run.
+        SidecarsFailing,
         /// Some were created while the webhook was away.
         PodsMissed,
         /// Some got none, for a reason in their annotation.

@@ -7,7 +7,10 @@ use std::{
 
 use veneur_operator_api::VeneurPipeline;
 
-use super::record::{Record, Records, State};
+use super::{
+    failing::Failing,
+    record::{Record, Records, State},
+};
 use crate::{
     context::Defaults,
     injection::{Wish, choose, current, path, resolve},
@@ -47,6 +50,8 @@ pub struct Counts {
     pub outdated: u32,
     /// Pods that asked and were not seen by the webhook.
     pub missed: u32,
+    /// Those whose sidecar does not run.
+    pub failing: Failing,
     /// Pods that were told why they take no part, by reason.
     pub skipped: BTreeMap<String, u32>,
     /// Workloads with outdated pods, `NAMESPACE/KIND/NAME`; at most ten.

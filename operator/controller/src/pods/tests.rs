@@ -83,6 +83,7 @@ fn pods_are_counted_by_what_became_of_them() {
         injected: 2,
         outdated: 1,
         missed: 2,
+        failing: super::Failing::default(),
         skipped: [("NamespaceDisabled".to_owned(), 1), ("PortInUse".to_owned(), 1)].into(),
         outdated_workloads: vec!["shop/Deployment/web".to_owned()],
         missed_workloads: vec!["shop/Deployment/web".to_owned(), "web/Deployment/web".to_owned()],
