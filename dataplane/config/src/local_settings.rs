@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    Server,
+    Server, Unknown,
     key::{Field, Key, Report, Section as _, Shape, join, shown},
     show::values,
 };
@@ -67,11 +67,12 @@ impl Field for LocalSettings {
             report.problem(path, format!("{} must be a section of keys", shown(&value)));
             return None;
         };
-        for name in map.keys().filter(|name| known(name).is_none()) {
-            report.problem(&join(path, name), "is no key that a running local can take: remove it");
-        }
+        // They may be a newer version's, whose locals take them: they are passed on.
+        let (ours, others): (Map<_, _>, Map<_, _>) =
+            map.clone().into_iter().partition(|(name, _)| known(name).is_some());
+        report.unknown.extend(others.keys().map(|name| Unknown { key: join(path, name), nearest: None }));
         let mut inner = Report::default();
-        let read = Server::read_map(map.clone(), "", &mut inner);
+        let read = Server::read_map(ours, "", &mut inner);
         inner.problems.extend(crate::Validate::problems(&read));
         for problem in inner.problems {
             report.problem(&join(path, &problem.key), problem.problem);
@@ -124,12 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn a_proxys_file_names_what_no_running_local_could_take() {
-        let text =
-            "grpc_address: 0.0.0.0:1\nforward_addresses: [a:1]\nlocal_settings: {num_readers: 2, percentiles: [3]}";
-        let error = parse::<Proxy>("f", text).expect_err("wrong").to_string();
-        assert!(error.contains("f: local_settings.num_readers: is no key"), "{error}");
+    fn a_proxys_file_names_what_is_wrong_and_passes_on_what_is_newer() {
+        let text = "grpc_address: 0.0.0.0:1\nforward_addresses: [a:1]\nlocal_settings: ";
+        let error = parse::<Proxy>("f", &format!("{text} {{percentiles: [3]}}")).expect_err("wrong").to_string();
         assert!(error.contains("f: local_settings.percentiles[0]: 3 must lie between"), "{error}");
+        let parsed = parse::<Proxy>("f", &format!("{text} {{invented: 1, max_contexts: 7}}")).expect("valid");
+        let unknown: Vec<&str> = parsed.unknown.iter().map(|unknown| unknown.key.as_str()).collect();
+        assert_eq!(unknown, ["local_settings.invented"]);
+        assert_eq!(parsed.config.local_settings.to_text(), r#"{"invented":1,"max_contexts":7}"#);
     }
 
     #[test]

@@ -109,7 +109,8 @@ section! {
         /// Ours: take the live keys of this configuration from whoever answers at `forward_address`, if it offers them
         /// (`local_settings` there), and every change of them. The operator sets it for sidecars.
         fixed follow_settings: bool = false,
-        /// Ours: live keys offered to those who forward here and follow, `{percentiles: [0.5, 0.99]}`; empty: none.
+        /// Ours: live keys offered to those who forward here and follow, `{percentiles: [0.5, 0.99]}`; empty:
+        /// nothing is offered, and they keep what they have.
         live local_settings: LocalSettings = LocalSettings::default(),
         /// Ours: TLS towards `forward_address` and `handover_address`.
         fixed forward_tls: ForwardTls = ForwardTls::default(),

@@ -11,7 +11,7 @@ mod record;
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::{
     Api, Client,
     core::PartialObjectMeta,
@@ -22,7 +22,7 @@ use kube::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, interval, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,9 @@ use record::Records;
 
 /// Changes within this time are counted together.
 const DEBOUNCE: Duration = Duration::from_secs(1);
+
+/// Between two looks at sidecars that failed and run again: time alone makes them well.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 /// What became of the pods that asked, as last counted.
 #[derive(Debug, Clone)]
@@ -92,6 +95,7 @@ impl PodWatch {
         let mut failures = Failures::default();
         let failing = watcher(Api::<failing::Seen>::all(client.clone()), failing::selected()).default_backoff();
         let mut failing = std::pin::pin!(failing);
+        let mut look_again = interval(LOOK_AGAIN);
         loop {
             let mut records = Records::new(self.namespaces.clone());
             let enabled = self.namespaces.enabled();
@@ -116,6 +120,7 @@ impl PodWatch {
                         }
                         None => return,
                     },
+                    _ = look_again.tick() => failures.forget_well(Timestamp::now()),
                     changed = pipelines.changed() => match changed {
                         Ok(()) => true,
                         Err(_) => return,
@@ -128,7 +133,7 @@ impl PodWatch {
                     },
                     () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                         due = None;
-                        if records.is_listed() {
+                        if records.is_listed() && failures.is_listed() {
                             self.publish(&records, &failures, &mut counter);
                         }
                         false

@@ -224,7 +224,7 @@ async fn observe_tiers(
     let proxy = tier(Role::Proxy, &applied.proxy).await?;
     let global = tier(Role::Global, &applied.global).await?;
     let node = tier(Role::Node, &applied.node).await?;
-    Ok(proxy.zip(global).zip(node).map(|((proxy, global), node)| Tiers { proxy, global, node }))
+    Ok(proxy.zip(global).map(|(proxy, global)| Tiers { proxy, global, node }))
 }
 
 /// Up to a tenth more, always the same for one pipeline.

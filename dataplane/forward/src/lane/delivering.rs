@@ -41,6 +41,12 @@ impl<'a> Delivering<'a> {
     }
 
     pub(super) async fn run(mut self) {
+        // Who follows settings asks for them at once, so that already its first interval is formed by them.
+        if self.queue.target.manner.follower.is_some()
+            && let Err(Failure { problem, .. }) = self.connect_once().await
+        {
+            tracing::debug!(peer = self.queue.target.address, problem, "No settings yet");
+        }
         loop {
             let queue = self.queue;
             // A peer that was lost is looked for, whether or not something waits for it.

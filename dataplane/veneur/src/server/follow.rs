@@ -51,9 +51,10 @@ impl Running {
     /// way stay, and names are formed anew.
     pub fn follow(&mut self, config: &Server) {
         self.guidance.own = config.clone();
-        let text = self.guidance.offer.as_ref().map(|offer| Arc::clone(&offer.text));
-        let with_offer = text.and_then(|text| config.following(&text).ok());
-        self.apply(with_offer.as_ref().unwrap_or(config));
+        self.apply(config);
+        if let Some(offer) = self.guidance.offer.take() {
+            self.follow_offer(offer);
+        }
     }
 
     /// Settings that whom it forwards to offers, as they change; none unless it was configured to follow them.
@@ -68,6 +69,8 @@ impl Running {
             Ok(config) => config,
             Err(problem) => {
                 tracing::warn!(%revision, problem, "Offered settings are not used");
+                let followed = self.guidance.offer.as_ref().map(|offer| Arc::clone(&offer.revision));
+                self.guidance.followed.send_replace(followed);
                 return;
             }
         };
@@ -81,6 +84,7 @@ impl Running {
     }
 
     fn apply(&self, config: &Server) {
+        let config = &followed(&*self.config.read().unwrap_or_else(PoisonError::into_inner), config);
         self.budget.limit(settings::limits(config));
         let publishing = Arc::new(settings::publishing(config));
         *self.flusher.publishing.write().unwrap_or_else(PoisonError::into_inner) = publishing;
@@ -89,7 +93,6 @@ impl Running {
         self.listeners().iter().for_each(|listener| listener.follow(&rules));
         self.flusher.observer.follow(&rules);
         self.guidance.offers.send_replace(settings::offer(&config.local_settings));
-        let mut running = self.config.write().unwrap_or_else(PoisonError::into_inner);
-        *running = followed(&*running, config);
+        self.config.write().unwrap_or_else(PoisonError::into_inner).clone_from(config);
     }
 }

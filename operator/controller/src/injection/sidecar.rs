@@ -173,6 +173,8 @@ fn config(pipeline: &Validated, settings: &Settings, own: &Own) -> Server {
     };
     Server {
         shutdown_timeout,
+        // In both places: an older version does not follow, and reads the first alone.
+        extend_tags: tags(&pipeline.tags, &own.tags),
         instance_tags: own.tags.iter().map(|(key, value)| format!("{key}:{value}")).collect(),
         follow_settings: offered(pipeline).is_some(),
         statsd_listen_addresses: listeners,
@@ -222,4 +224,12 @@ fn differing(config: &Server) -> Value {
         keys.retain(|key, value| key == "interval" || defaults.get(key) != Some(value));
     }
     all
+}
+
+fn tags(pipeline: &[String], own: &[(String, String)]) -> Vec<String> {
+    let replaced = |tag: &String| own.iter().any(|(key, _)| tag.split(':').next() == Some(key));
+    let kept = pipeline.iter().filter(|tag| !replaced(tag)).cloned();
+    let mut tags: Vec<String> = kept.chain(own.iter().map(|(key, value)| format!("{key}:{value}"))).collect();
+    tags.sort();
+    tags
 }

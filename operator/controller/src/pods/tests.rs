@@ -153,7 +153,7 @@ fn what_says_nothing_new_is_not_counted_anew() {
 }
 
 #[tokio::test]
-async fn the_watch_asks_for_metadata_of_running_pods_only() {
+async fn metadata_of_all_running_pods_is_asked_for_and_whole_pods_only_with_a_sidecar() {
     let (client, seen) = api_server(|method, path, _| {
         let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"},
             "items": [pod("shop", "a", json!({"veneur.dev/inject": "metrics/default"}), json!({}))]});
@@ -168,9 +168,13 @@ async fn the_watch_asks_for_metadata_of_running_pods_only() {
     let changed = tokio::time::timeout(Duration::from_mins(1), counted.changed()).await;
     assert_eq!(changed, Ok(true), "the pods are counted");
     assert_eq!(counted.snapshot().unresolved, [("PipelineNotFound".to_owned(), 1)].into());
-    let path = seen.lock().expect("no poison")[0].1.clone();
+    let asked: Vec<String> = seen.lock().expect("no poison").iter().map(|(_, path, _)| path.clone()).collect();
+    let (injected, all): (Vec<&String>, _) = asked.iter().partition(|path| path.contains("labelSelector="));
     for part in ["status.phase%21%3DSucceeded", "status.phase%21%3DFailed", "metadata.namespace%21%3Dkube-system"] {
-        assert!(path.contains(part), "{path}");
+        assert!(all[0].contains(part), "{asked:?}");
+    }
+    for part in ["veneur.dev%2Finjected%3Dtrue", "status.phase%21%3DSucceeded", "limit=100"] {
+        assert!(injected[0].contains(part), "{asked:?}");
     }
     stop.cancel();
     drop(tasks.join_all().await);

@@ -115,7 +115,14 @@ pub fn report(pipeline: &Validated, role: Role, deployment: &Deployment, pods: &
             format!("{} of {} on the newest revision, the others still serve", counts.updated, counts.desired);
         return said(true, TierReason::Progressing, message);
     }
-    said(false, TierReason::Progressing, format!("{} of {} available", counts.available, counts.desired))
+    let message = format!("{} of {} available", counts.available, counts.desired);
+    if role == Role::Node && counts.current && counts.existing < counts.desired {
+        // Its controller says nowhere but in events why it creates none.
+        let agents = labels::tier_name(&pipeline.name, role);
+        let hint = format!("{message}; kubectl -n {} describe daemonset {agents} says more", pipeline.namespace);
+        return said(false, TierReason::Progressing, hint);
+    }
+    said(false, TierReason::Progressing, message)
 }
 
 /// Where a tier is sent to; for agents behind a port of each node, that node's address.

@@ -41,8 +41,8 @@ pub struct Tiers {
     pub proxy: TierReport,
     /// The globals.
     pub global: TierReport,
-    /// The agents of nodes.
-    pub node: TierReport,
+    /// The agents of nodes, where they could be seen: that they are not must not hide the others.
+    pub node: Option<TierReport>,
 }
 
 /// What others have told about the pipeline.
@@ -135,7 +135,9 @@ pub fn status(
     if let Some(tiers) = tiers {
         status.proxy.clone_from(&tiers.proxy.status);
         status.global.clone_from(&tiers.global.status);
-        status.node.clone_from(&tiers.node.status);
+        if let Some(node) = &tiers.node {
+            status.node.clone_from(&node.status);
+        }
         if let Some(image) = rolled_out(tiers) {
             status.version = image.rsplit_once(['@', ':']).map(|(_, version)| version.to_owned());
             status.image = Some(image);
@@ -179,7 +181,7 @@ fn findings(outcome: &Outcome, around: &Around) -> Findings {
         reconciled,
         proxy: tier(tiers.map(|tiers| &tiers.proxy)),
         global: tier(tiers.map(|tiers| &tiers.global)),
-        node: tier(tiers.map(|tiers| &tiers.node)),
+        node: tier(tiers.and_then(|tiers| tiers.node.as_ref())),
         ring: ring(around),
         injection: injection(around),
         sinks: sinks(around),

@@ -38,7 +38,9 @@ pub(super) fn ready(findings: &Findings, tiers: Option<&Tiers>, around: &Around)
     for (tier, report) in tiers.iter().flat_map(|tiers| [("proxy", &tiers.proxy), ("global", &tiers.global)]) {
         parts.extend(report.status.as_ref().map(|status| format!("{tier} {}", status.summary)));
     }
-    parts.extend(tiers.and_then(|tiers| tiers.node.status.as_ref()).map(|node| format!("node {}", node.summary)));
+    parts.extend(
+        tiers.and_then(|tiers| tiers.node.as_ref()?.status.as_ref()).map(|node| format!("node {}", node.summary)),
+    );
     parts.extend(around.injection.as_ref().map(|injection| format!("{} sidecars", injection.status.injected)));
     Finding::new(Verdict::True, ReadyReason::AllTiersReady.as_str(), parts.join(", "))
 }

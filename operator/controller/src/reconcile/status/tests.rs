@@ -29,10 +29,10 @@ fn good(summary: &str) -> TierReport {
 }
 
 fn outcome(reconciled: ReconciledReason, proxy: TierReport, global: TierReport) -> Outcome {
-    with_node(reconciled, proxy, global, TierReport::disabled())
+    with_node(reconciled, proxy, global, Some(TierReport::disabled()))
 }
 
-fn with_node(reconciled: ReconciledReason, proxy: TierReport, global: TierReport, node: TierReport) -> Outcome {
+fn with_node(reconciled: ReconciledReason, proxy: TierReport, global: TierReport, node: Option<TierReport>) -> Outcome {
     let tiers = Some(Box::new(Tiers { proxy, global, node }));
     Outcome::Accepted { reconciled: (reconciled, reconciled.as_str().to_owned()), tiers }
 }
@@ -124,12 +124,17 @@ fn every_outcome_sets_every_condition() {
 #[test]
 fn nodes_without_an_agent_are_said_and_leave_the_pipeline_ready() {
     for (node, said, reason) in [
-        (good("3/3"), "NodeAvailable=True/MinimumReplicasAvailable", "AllTiersReady"),
-        (tier(false, TierReason::ImagePullFailed, "2/3"), "NodeAvailable=False/ImagePullFailed", "ImagePullFailed"),
-        (tier(false, TierReason::Progressing, "2/3"), "NodeAvailable=False/Progressing", "Progressing"),
-        (TierReport::disabled(), "NodeAvailable=True/Disabled", "AllTiersReady"),
+        (Some(good("3/3")), "NodeAvailable=True/MinimumReplicasAvailable", "AllTiersReady"),
+        (
+            Some(tier(false, TierReason::ImagePullFailed, "2/3")),
+            "NodeAvailable=False/ImagePullFailed",
+            "ImagePullFailed",
+        ),
+        (Some(tier(false, TierReason::Progressing, "2/3")), "NodeAvailable=False/Progressing", "Progressing"),
+        (Some(TierReport::disabled()), "NodeAvailable=True/Disabled", "AllTiersReady"),
+        (None, "NodeAvailable=Unknown/NotObserved", "AllTiersReady"),
     ] {
-        let counted = node.status.clone();
+        let counted = node.as_ref().and_then(|node| node.status.clone());
         let status = alone(None, 1, &with_node(ReconciledReason::Applied, good("2/2"), good("3/3"), node), &at(0));
         let [ready, condition] = [&status.conditions[0], &status.conditions[5]];
         assert_eq!(format!("{}={}/{}", condition.type_, condition.status, condition.reason), said);
