@@ -2,7 +2,7 @@
 //!
 //! One watch, of metadata only, since an annotation cannot be selected by. What is kept of a pod is some hundred bytes,
 //! and nothing of one that did not ask. The counts are a pure function of that, of the pipelines and of the namespaces.
-//! A second one, of the injected pods, looks for sidecars that do not run ([`failing`]).
+//! A second one, of the injected pods, looks for sidecars that do not run.
 
 mod count;
 mod failing;
