@@ -25,7 +25,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -146,6 +146,21 @@ impl Cluster {
     /// Runs kubectl and returns what it printed.
     pub(crate) fn kubectl<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Result<String> {
         process::output(&mut self.command("kubectl", args))
+    }
+
+    /// Applies the definition of pipelines and waits until it is served.
+    pub(crate) fn define_pipelines(&self) -> Result<()> {
+        let definition = workspace().join("crds/veneurpipelines.veneur.dev.yaml");
+        let definition = definition.to_str().context("the path is not UTF-8")?;
+        self.kubectl(["apply", "--server-side", "--filename", definition])?;
+        // One that was stored a moment ago has no conditions, which kubectl does not wait for.
+        let wait = ["wait", "--for=condition=Established", "--timeout=60s", "--filename", definition];
+        let conditions = ["get", "--filename", definition, "--output=jsonpath={.status.conditions}"];
+        let begun = Instant::now();
+        while self.kubectl(conditions)?.is_empty() && begun.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.kubectl(wait).map(drop)
     }
 
     /// Applies manifests, YAML or JSON, server-side.

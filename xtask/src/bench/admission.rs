@@ -59,14 +59,7 @@ impl Admission {
         let folder = workspace().join("target/bench");
         fs::create_dir_all(&folder)?;
         let _operator = progress.step(&format!("{PIPELINES} pipelines, the operator"), |_| {
-            let definition = fs::read_to_string(workspace().join("crds/veneurpipelines.veneur.dev.yaml"))?;
-            cluster.apply(&definition)?;
-            cluster.kubectl([
-                "wait",
-                "--for=condition=Established",
-                "crd/veneurpipelines.veneur.dev",
-                "--timeout=30s",
-            ])?;
+            cluster.define_pipelines()?;
             cluster.apply(&objects())?;
             let log = File::create(folder.join("veneur-operator.log"))?;
             let mut command = Command::new(operator);

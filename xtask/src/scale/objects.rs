@@ -6,8 +6,8 @@ use std::thread;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::cluster::Cluster;
 use crate::cluster::progress::Step;
-use crate::cluster::{Cluster, workspace};
 
 /// Of the operator.
 pub(super) const OWN_NAMESPACE: &str = "veneur-system";
@@ -26,14 +26,7 @@ fn name(index: u32) -> String {
 
 /// The definition, the operator's namespace, and the webhook configuration that it keeps the bundle of, which calls nobody.
 pub(super) fn install(cluster: &Cluster) -> Result<()> {
-    let crd = workspace().join("crds/veneurpipelines.veneur.dev.yaml");
-    let crd = crd.to_str().context("the path is not UTF-8")?;
-    cluster.kubectl(["apply", "--server-side", "--filename", crd])?;
-    // A definition that was stored a moment ago has no conditions, which kubectl does not wait for.
-    let wait = ["wait", "--for=condition=Established", "--timeout=60s", "--filename", crd];
-    if cluster.kubectl(wait).is_err() {
-        cluster.kubectl(wait)?;
-    }
+    cluster.define_pipelines()?;
     let own = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OWN_NAMESPACE}});
     let webhook = json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
