@@ -157,7 +157,7 @@ impl Cluster {
         let wait = ["wait", "--for=condition=Established", "--timeout=60s", "--filename", definition];
         let conditions = ["get", "--filename", definition, "--output=jsonpath={.status.conditions}"];
         let begun = Instant::now();
-        while self.kubectl(conditions)?.is_empty() && begun.elapsed() < Duration::from_secs(60) {
+        while self.kubectl(conditions)?.is_empty() && begun.elapsed() < Duration::from_mins(1) {
             std::thread::sleep(Duration::from_millis(50));
         }
         self.kubectl(wait).map(drop)
