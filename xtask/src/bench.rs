@@ -23,7 +23,7 @@ pub(crate) use cgroup::Cgroup;
 pub(crate) use forward::Tier;
 pub(crate) use programs::Programs;
 pub(crate) use receiver::{Kind, Place, Receiver, free_tcp_port};
-pub(crate) use sender::{Load, Partials, Sent};
+pub(crate) use sender::{Load, Sent};
 
 use crate::cluster::process::wrap;
 use crate::cluster::progress::Progress;

@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::bench::{Cgroup, Kind, Load, Partials, Programs, Tier, free_tcp_port};
+use crate::bench::{Cgroup, Kind, Load, Programs, Tier};
 
 /// The proxy's share of a core.
 const MILLICORES: u64 = 50;
 
-/// Seconds for which it is asked for as much as it can do, and then for twice of that.
-const CALM: f64 = 10.0;
-const OVERLOAD: f64 = 20.0;
+/// Contexts an interval that are more than it can do: so it is seen what it can.
+const FLOOD: u32 = 200_000;
+/// Seconds of that, and then of twice of what it can.
+const FLOOD_SECONDS: f64 = 10.0;
+const OVERLOAD_SECONDS: f64 = 20.0;
 
 const OVERLOAD_FACTOR: f64 = 2.0;
 
@@ -31,22 +33,20 @@ const RECOVERY: Duration = Duration::from_secs(5);
 pub(super) fn run(programs: &Programs) -> Result<()> {
     let global = Tier::global(Kind::Ours, programs, INTERVAL)?;
     let cgroup = Cgroup::create("overload", Some(MILLICORES), None)?;
+    // Of the very partials that come later: of a flood, as many are answered as can be.
     let capacity = {
-        let importer = free_tcp_port()?;
-        let proxy = Tier::proxy_in(programs, importer, &cgroup)?;
-        let all = Partials { dialect: "c", what: "timers", contexts: 1_000, rate: 0, seconds: CALM, once: false };
-        let sent = all.send(programs, proxy.grpc, Some(importer))?;
-        sent.partials as f64 / sent.seconds
+        let proxy = Tier::proxy_in(programs, global.grpc, &cgroup)?;
+        let local = Tier::local_holding(programs, INTERVAL, proxy.grpc, HELD_BYTES)?;
+        once_an_interval(FLOOD, FLOOD_SECONDS).send(programs, local.port)?;
+        let answered = forward(&local.status()?)["acknowledged"].as_f64().context("/status has no ledger")?;
+        answered / FLOOD_SECONDS
     };
     let mut proxy = Tier::proxy_in(programs, global.grpc, &cgroup)?;
     let mut local = Tier::local_holding(programs, INTERVAL, proxy.grpc, HELD_BYTES)?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands")]
     let contexts = (capacity * OVERLOAD_FACTOR * f64::from(INTERVAL)) as u32;
-    // Each context once an interval.
-    let load = Load { kind: Some("ms"), ..Load::mix(contexts, 20, u64::from(contexts.div_ceil(20)), OVERLOAD) };
-    load.send(programs, local.port)?;
+    once_an_interval(contexts, OVERLOAD_SECONDS).send(programs, local.port)?;
     let begun = Instant::now();
-    let forward = |status: &Value| status["ledgers"]["forward"].clone();
     let at_local = loop {
         let (at_local, at_proxy) = (local.status()?, proxy.process.status()?);
         for status in [&at_local, &at_proxy] {
@@ -73,4 +73,13 @@ pub(super) fn run(programs: &Programs) -> Result<()> {
         begun.elapsed().as_secs_f64()
     );
     Ok(())
+}
+
+/// Timers, each once an interval.
+fn once_an_interval(contexts: u32, seconds: f64) -> Load {
+    Load { kind: Some("ms"), ..Load::mix(contexts, 20, u64::from(contexts.div_ceil(20)), seconds) }
+}
+
+fn forward(status: &Value) -> Value {
+    status["ledgers"]["forward"].clone()
 }
