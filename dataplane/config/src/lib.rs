@@ -40,7 +40,9 @@ pub use role::Role;
 pub use routes::SinkRoute;
 pub use scopes::{KindName, NameMatch, ScopeName, ScopeRule};
 pub use secret::Secret;
-pub use server::{Aggregate, Features, ForwardProtocol, Http, MetricsScopes, Node, SelfScope, Server, TagCardinality};
+pub use server::{
+    Aggregate, Features, ForwardProtocol, Http, MetricsScopes, Node, SelfScope, Server, TagCardinality, tags_of_one,
+};
 pub use show::{Secrets, documented, json, redacted_json, redacted_yaml, yaml};
 pub use sink::{Datadog, Sink, SinkKind, TagExclusion};
 pub use variables::{Variable, unknown_variables, variable_names};

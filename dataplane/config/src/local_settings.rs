@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Server, Unknown,
-    key::{Field, Key, Report, Section as _, Shape, join, shown},
+    key::{Field, Report, Section as _, Shape, join, shown},
     show::values,
 };
 
@@ -20,7 +20,7 @@ pub struct LocalSettings(Map<String, Value>);
 impl LocalSettings {
     /// All of them, as `local` has them; `None` where they would be too long to travel.
     pub fn of(local: &Server) -> Option<Self> {
-        let settings = Self(values(local).into_iter().filter(|(name, _)| known(name).is_some()).collect());
+        let settings = Self(values(local).into_iter().filter(|(name, _)| travels(name)).collect());
         (settings.to_text().len() <= LONGEST).then_some(settings)
     }
 
@@ -41,7 +41,7 @@ impl Server {
     pub fn following(&self, text: &str) -> Result<Self, String> {
         let offered: Map<String, Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let mut tree = values(self);
-        tree.extend(offered.into_iter().filter(|(name, _)| known(name).is_some()));
+        tree.extend(offered.into_iter().filter(|(name, _)| travels(name)));
         let mut report = Report::default();
         let followed = Self::read_map(tree, "", &mut report);
         report.problems.extend(crate::Validate::problems(&followed));
@@ -52,8 +52,9 @@ impl Server {
     }
 }
 
-fn known(name: &str) -> Option<&'static Key> {
-    Server::KEYS.iter().find(|key| key.live && key.name == name && !OWN.contains(&key.name))
+/// Whether it is a key that travels.
+fn travels(name: &str) -> bool {
+    Server::KEYS.iter().any(|key| key.live && key.name == name && !OWN.contains(&key.name))
 }
 
 /// Live keys that are no local's, or each one's own.
@@ -68,8 +69,7 @@ impl Field for LocalSettings {
             return None;
         };
         // They may be a newer version's, whose locals take them: they are passed on.
-        let (ours, others): (Map<_, _>, Map<_, _>) =
-            map.clone().into_iter().partition(|(name, _)| known(name).is_some());
+        let (ours, others): (Map<_, _>, Map<_, _>) = map.clone().into_iter().partition(|(name, _)| travels(name));
         report.unknown.extend(others.keys().map(|name| Unknown { key: join(path, name), nearest: None }));
         let mut inner = Report::default();
         let read = Server::read_map(ours, "", &mut inner);

@@ -59,8 +59,7 @@ section! {
         fixed shutdown_timeout: Every = Every::seconds(10),
 
         /// Ours: live keys of a local's configuration, offered to those who forward here and follow (`follow_settings`), as
-        /// `{percentiles: [0.5, 0.99]}`; empty:
-        /// nothing is offered, and they keep what they have.
+        /// `{percentiles: [0.5, 0.99]}`; empty: nothing is offered, and they keep what they have.
         live local_settings: LocalSettings = LocalSettings::default(),
 
         /// Ours: whether this proxy reports on itself with metrics that begin with `veneur_proxy.`; `/metrics` shows the same

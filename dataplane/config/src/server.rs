@@ -151,6 +151,15 @@ section! {
     }
 }
 
+/// Tags of all instances, and those of one in place of the ones with the same key.
+pub fn tags_of_one(of_all: &[String], own: &[String]) -> Vec<String> {
+    fn key(tag: &str) -> &str {
+        tag.split(':').next().unwrap_or_default()
+    }
+    let replaced = |tag: &&String| own.iter().any(|own| key(own) == key(tag));
+    of_all.iter().filter(|tag| !replaced(tag)).chain(own).cloned().collect()
+}
+
 section! {
     /// What the admin port shows.
     #[derive(Eq)]

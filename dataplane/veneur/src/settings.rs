@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use veneur_aggregate::{Aggregate, Limits, NameRule, Percentile, Publishing, Rules, ScopeRule};
-use veneur_config::{KindName, LocalSettings, NameMatch, Parsed, Proxy, Role, ScopeName, Server, Weight};
+use veneur_config::{KindName, LocalSettings, NameMatch, Parsed, Proxy, Role, ScopeName, Server, Weight, tags_of_one};
 use veneur_forward::offer::Offer;
 use veneur_metric::{Kind, Scope};
 
@@ -110,19 +110,12 @@ pub fn rules(server: &Server) -> Rules {
     });
     Rules {
         drop_tags: server.drop_tags.clone(),
-        extend_tags: tags(&server.extend_tags, &server.instance_tags),
+        extend_tags: tags_of_one(&server.extend_tags, &server.instance_tags),
         scopes: scopes.collect(),
         relative: server.relative_error_sketches.iter().map(name_rule).collect(),
         by_origin: server.node.is_on(),
         idle_intervals: server.context_idle_intervals,
     }
-}
-
-/// Tags of all, and those of one instance in place of the ones with the same key.
-fn tags(of_all: &[String], own: &[String]) -> Vec<String> {
-    let key = |tag: &str| tag.split(':').next().unwrap_or_default().to_owned();
-    let replaced = |tag: &&String| own.iter().any(|own| key(own) == key(tag));
-    of_all.iter().filter(|tag| !replaced(tag)).chain(own).cloned().collect()
 }
 
 /// What is offered to locals, if something is.

@@ -10,6 +10,7 @@
 //! Not here: the resource itself (`veneur-operator-api`), the tiers' configuration keys (`veneur-config`).
 
 pub mod certificates;
+mod container;
 pub mod context;
 pub mod controller;
 pub mod election;

@@ -35,6 +35,13 @@ impl Guidance {
         }
     }
 
+    /// Its own configuration with what is offered in place of its own; says why, if that cannot be used.
+    fn with(&self, offer: &Offer) -> Option<Server> {
+        let Offer { text, revision } = offer;
+        let config = self.own.following(text);
+        config.map_err(|problem| tracing::warn!(%revision, problem, "Offered settings are not used")).ok()
+    }
+
     /// Revision of the settings that it follows.
     pub(super) fn followed(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.followed.subscribe()
@@ -51,9 +58,12 @@ impl Running {
     /// way stay, and names are formed anew.
     pub fn follow(&mut self, config: &Server) {
         self.guidance.own = config.clone();
-        self.apply(config);
-        if let Some(offer) = self.guidance.offer.take() {
-            self.follow_offer(offer);
+        let offer = self.guidance.offer.take();
+        if let Some((config, offer)) = offer.and_then(|offer| Some((self.guidance.with(&offer)?, offer))) {
+            self.take(&config, offer);
+        } else {
+            self.guidance.followed.send_replace(None);
+            self.apply(config);
         }
     }
 
@@ -64,23 +74,20 @@ impl Running {
 
     /// Puts offered settings in place of those of its own configuration. Settings that cannot be used change nothing.
     pub fn follow_offer(&mut self, offer: Offer) {
-        let revision = Arc::clone(&offer.revision);
-        let config = match self.guidance.own.following(&offer.text) {
-            Ok(config) => config,
-            Err(problem) => {
-                tracing::warn!(%revision, problem, "Offered settings are not used");
-                let followed = self.guidance.offer.as_ref().map(|offer| Arc::clone(&offer.revision));
-                self.guidance.followed.send_replace(followed);
-                return;
-            }
-        };
+        if let Some(config) = self.guidance.with(&offer) {
+            self.take(&config, offer);
+        }
+    }
+
+    fn take(&mut self, config: &Server, offer: Offer) {
+        let Offer { revision, .. } = &offer;
         let before = self.config.read().unwrap_or_else(PoisonError::into_inner).clone();
-        for key in changes(&before, &config).live {
+        for key in changes(&before, config).live {
             tracing::info!(%revision, key, "Offered setting taken");
         }
-        self.apply(&config);
+        self.apply(config);
+        self.guidance.followed.send_replace(Some(Arc::clone(revision)));
         self.guidance.offer = Some(offer);
-        self.guidance.followed.send_replace(Some(revision));
     }
 
     fn apply(&self, config: &Server) {

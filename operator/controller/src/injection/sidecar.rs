@@ -1,7 +1,7 @@
 //! The sidecar: a local that forwards to the pipeline's proxies.
 
 use serde_json::{Value, json};
-use veneur_config::{Every, ForwardTls, Server, followed, to_yaml};
+use veneur_config::{Every, ForwardTls, Server, followed, tags_of_one, to_yaml};
 
 use super::{
     Skip, SkipReason,
@@ -166,6 +166,9 @@ fn config(pipeline: &Validated, settings: &Settings, own: &Own) -> Server {
         listeners.push(format!("unixgram://{}", settings.socket()));
     }
     let local = local(pipeline);
+    let instance_tags: Vec<String> = own.tags.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+    let mut extend_tags = tags_of_one(&pipeline.tags, &instance_tags);
+    extend_tags.sort();
     // As long as the kubelet would let it, if the application has ended by itself; a second less, to say what was lost.
     let shutdown_timeout = match own.grace_seconds {
         0 => local.shutdown_timeout,
@@ -174,8 +177,8 @@ fn config(pipeline: &Validated, settings: &Settings, own: &Own) -> Server {
     Server {
         shutdown_timeout,
         // In both places: an older version does not follow, and reads the first alone.
-        extend_tags: tags(&pipeline.tags, &own.tags),
-        instance_tags: own.tags.iter().map(|(key, value)| format!("{key}:{value}")).collect(),
+        extend_tags,
+        instance_tags,
         follow_settings: offered(pipeline).is_some(),
         statsd_listen_addresses: listeners,
         http_address: if own.host_network { format!("{}/admin.sock", settings.folder()) } else { local.http_address },
@@ -224,12 +227,4 @@ fn differing(config: &Server) -> Value {
         keys.retain(|key, value| key == "interval" || defaults.get(key) != Some(value));
     }
     all
-}
-
-fn tags(pipeline: &[String], own: &[(String, String)]) -> Vec<String> {
-    let replaced = |tag: &String| own.iter().any(|(key, _)| tag.split(':').next() == Some(key));
-    let kept = pipeline.iter().filter(|tag| !replaced(tag)).cloned();
-    let mut tags: Vec<String> = kept.chain(own.iter().map(|(key, value)| format!("{key}:{value}"))).collect();
-    tags.sort();
-    tags
 }

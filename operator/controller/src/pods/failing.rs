@@ -23,6 +23,7 @@ use kube::{
 use serde::Deserialize;
 
 use crate::{
+    container::{lacks_its_image, last_line, shorten},
     injection::{INJECTED, SIDECAR},
     labels::{PIPELINE, PIPELINE_NAMESPACE},
 };
@@ -220,7 +221,7 @@ fn look(pod: &Seen) -> Look {
     let waiting = state.and_then(|state| state.waiting.as_ref());
     let reason = waiting.and_then(|waiting| waiting.reason.as_deref()).unwrap_or_default();
     match reason {
-        "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" | "RegistryUnavailable" => {
+        _ if lacks_its_image(reason) => {
             // The status may still have the image before.
             let containers = pod.spec.init_containers.iter().chain(&pod.spec.containers);
             let image = containers.into_iter().find(|container| container.name == SIDECAR).map(|found| &*found.image);
@@ -228,7 +229,7 @@ fn look(pod: &Seen) -> Look {
         }
         "CreateContainerConfigError" => {
             let message = waiting.and_then(|waiting| waiting.message.as_deref()).unwrap_or(reason);
-            Look::Fails(Cause::Configuration, shorten(message))
+            Look::Fails(Cause::Configuration, shorten(message, LONGEST))
         }
         "CrashLoopBackOff" | "CreateContainerError" | "RunContainerError" => Look::Fails(Cause::Crash, ended(status)),
         _ => Look::Nothing,
@@ -239,17 +240,8 @@ fn look(pod: &Seen) -> Look {
 fn ended(status: &ContainerStatus) -> String {
     let state = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
     let Some(ended) = state else { return "it cannot be started".to_owned() };
-    let said = ended.message.as_deref().unwrap_or_default();
-    let last_line = said.lines().rev().find(|line| !line.trim().is_empty());
     let how = format!("it ended with {} ({})", ended.exit_code, ended.reason.as_deref().unwrap_or("Error"));
-    last_line.map_or_else(|| how.clone(), |line| format!("{how}: {}", shorten(line)))
-}
-
-fn shorten(text: &str) -> String {
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
+    last_line(ended).map_or_else(|| how.clone(), |line| format!("{how}: {}", shorten(line, LONGEST)))
 }
 
 #[cfg(test)]

@@ -8,7 +8,10 @@ use kube::ResourceExt as _;
 
 use veneur_operator_api::TierReason;
 
-use crate::reconcile::validate::Validated;
+use crate::{
+    container::{self, lacks_its_image, last_line},
+    reconcile::validate::Validated,
+};
 
 /// Longest text of a foreign message that is passed on, in characters.
 const LONGEST: usize = 400;
@@ -88,7 +91,7 @@ fn of_container(pipeline: &Validated, pod: &Pod, container: &ContainerStatus) ->
             reason: TierReason::ConfigRejected,
             message: format!("pod {}: {}", pod.name_any(), shorten(message)),
         })),
-        "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" | "RegistryUnavailable" => {
+        _ if lacks_its_image(reason) => {
             let text = if message.is_empty() { reason } else { message };
             Some(Cause {
                 reason: TierReason::ImagePullFailed,
@@ -125,8 +128,7 @@ fn crashed(pod: &Pod, container: &ContainerStatus) -> Option<Cause> {
     let ended =
         |state: Option<&k8s_openapi::api::core::v1::ContainerState>| state.and_then(|state| state.terminated.clone());
     let terminated = ended(container.state.as_ref()).or_else(|| ended(container.last_state.as_ref()))?;
-    let said = terminated.message.as_deref().unwrap_or_default();
-    let last_line = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
+    let last_line = last_line(&terminated).unwrap_or("no message");
     let why = terminated.reason.as_deref().unwrap_or("Error");
     if why == "OOMKilled" {
         let message = format!(
@@ -140,8 +142,5 @@ fn crashed(pod: &Pod, container: &ContainerStatus) -> Option<Cause> {
 }
 
 fn shorten(text: &str) -> String {
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
+    container::shorten(text, LONGEST)
 }
