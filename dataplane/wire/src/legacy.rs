@@ -1,8 +1,8 @@
 //! Metrics to the body of the original's `POST /import` and back: a JSON array, its values in base64.
 //!
 //! This was how locals forwarded up to 14.2.0. A counter is eight bytes, and so is a gauge; a set is its registers'
-//! payload; a digest is a stream of Go's gob. What is read becomes a [`Metric`] and still has to pass
-//! [`decode`](crate::decode()), which checks it as everything else.
+//! payload; a digest is a stream of Go's gob. What is read becomes the bytes of a [`Metric`], as newer senders write them,
+//! and still has to pass [`read`](crate::read()), which checks it as everything else.
 //!
 //! What a body cannot carry, and [`carries`] refuses: digests of global scope (they would arrive as mixed ones, whose
 //! aggregates nobody then publishes), sketches of relative error, finished points, events, checks, and tags with a comma.
@@ -25,7 +25,7 @@ pub use gob::GobError;
 
 use crate::{
     metricpb::{Metric, Scope, Type, metric::Value},
-    tdigest::MergingDigestData,
+    tdigest::{Centroid, MergingDigestData},
 };
 
 /// Why an entry of a body carries nothing usable. It is refused alone; its neighbours are not touched.
@@ -59,12 +59,16 @@ impl Refused {
     }
 }
 
-/// Reads a body, already inflated, and gives out its entries one by one.
+/// Reads a body, already inflated, and gives out its entries one by one, each as the bytes of a [`Metric`].
 ///
 /// # Errors
 /// The body as a whole cannot be used, and nothing was given out.
-pub fn read(body: &[u8], mut each: impl FnMut(Result<Metric, Refused>)) -> Result<(), BadBody> {
-    entry::checked(body, |entry| each(entry.and_then(value::metric)))
+pub fn read(body: &[u8], mut each: impl FnMut(Result<&[u8], Refused>)) -> Result<(), BadBody> {
+    let mut transcriber = value::Transcriber::default();
+    entry::checked(body, |entry| match entry {
+        Ok(entry) => each(transcriber.message(&entry)),
+        Err(refused) => each(Err(refused)),
+    })
 }
 
 /// The body of these metrics; those that it cannot carry are left out.
@@ -100,5 +104,9 @@ pub fn carries(metric: &Metric) -> bool {
 /// A digest from the bytes of Go's gob, for fuzzing: [`read`] is how it is reached.
 #[doc(hidden)]
 pub fn read_gob(stream: &[u8]) -> Result<MergingDigestData, GobError> {
-    gob::read(stream)
+    let mut centroids = Vec::new();
+    let gob::Numbers { compression, min, max, reciprocal_sum } = gob::read(stream, &mut centroids)?;
+    let centroid = |&gob::Centroid { mean, weight }: &gob::Centroid| Centroid { mean, weight, ..Centroid::default() };
+    let main_centroids = centroids.iter().map(centroid).collect();
+    Ok(MergingDigestData { main_centroids, compression, min, max, reciprocal_sum })
 }

@@ -26,6 +26,18 @@ pub(super) struct Keys {
 impl Keys {
     pub(super) const EMPTY: Self = Self { slots: Vec::new(), pointed: 0, count: 0, crowded: false };
 
+    /// Empty, in the table that so many keys would have grown to.
+    pub(super) fn with_room(count: usize) -> Self {
+        let mut table = Self::EMPTY;
+        while table.pointed < MOST_SLOTS && table.most() < count {
+            table.pointed = next_pointed(table.pointed);
+        }
+        if count > 0 {
+            table.slots = vec![Key::FREE; table.pointed + spare(table.pointed)];
+        }
+        table
+    }
+
     /// Adds a key, which may be there already.
     #[inline]
     pub(super) fn insert(&mut self, key: Key) {
@@ -100,12 +112,17 @@ impl Keys {
     }
 
     fn is_full(&self) -> bool {
-        self.pointed < MOST_SLOTS && self.len() == self.pointed - self.pointed / 8
+        self.pointed < MOST_SLOTS && self.len() == self.most()
+    }
+
+    /// Keys that may be in a table of this size.
+    fn most(&self) -> usize {
+        self.pointed - self.pointed / 8
     }
 
     /// Slots that keys point to in the next larger table, and all of its slots. Keys that crowd the end may do so there.
     fn next_size(&self) -> (usize, usize) {
-        let pointed = (2 * self.pointed).clamp(8, MOST_SLOTS);
+        let pointed = next_pointed(self.pointed);
         let crowded = self.slots.len() - self.pointed;
         (pointed, pointed + spare(pointed).max(crowded + 1))
     }
@@ -119,6 +136,10 @@ impl PartialEq for Keys {
 }
 
 impl Eq for Keys {}
+
+fn next_pointed(pointed: usize) -> usize {
+    (2 * pointed).clamp(8, MOST_SLOTS)
+}
 
 fn spare(pointed: usize) -> usize {
     pointed / 64 + 1
@@ -150,6 +171,20 @@ mod tests {
         let mut hashes = (0_u32..).map(|n| metro::hash(&n.to_le_bytes()));
         let table = check(hashes.by_ref().take(SPARSE_LIMIT).map(Key::of));
         assert!(table.size_bytes() <= 20_000, "{} bytes", table.size_bytes());
+    }
+
+    #[test]
+    fn a_table_with_room_is_no_larger_than_one_that_grew() {
+        for count in [0, 1, 7, 8, 56, 57, 1_000, SPARSE_LIMIT] {
+            let mut hashes = (0_u32..).map(|n| metro::hash(&n.to_le_bytes()));
+            let (mut grown, mut made) = (Keys::EMPTY, Keys::with_room(count));
+            for key in hashes.by_ref().take(count).map(Key::of) {
+                grown.insert(key);
+                made.insert(key);
+            }
+            assert_eq!((&made, made.pointed), (&grown, grown.pointed));
+            assert!(made.size_bytes() <= grown.size_bytes());
+        }
     }
 
     #[test]

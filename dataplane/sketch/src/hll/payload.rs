@@ -88,7 +88,10 @@ impl HyperLogLog {
     pub fn decode(payload: &[u8]) -> Result<Self, HllError> {
         let mut decoded = Self::new();
         match read(payload)? {
-            Form::Sparse(keys) => keys.into_iter().for_each(|key| decoded.add(key)),
+            Form::Sparse(keys) => {
+                decoded.registers = Registers::Sparse(Keys::with_room(keys.len()));
+                keys.into_iter().for_each(|key| decoded.add(key));
+            }
             Form::Dense { base, packed } => {
                 let mut ranks = Box::new([0; REGISTERS]);
                 for (pair, &byte) in ranks.as_chunks_mut::<2>().0.iter_mut().zip(packed) {

@@ -13,12 +13,13 @@
 //! are few, and nesting is bounded.
 
 mod bytes;
+mod plain;
 mod types;
 
 use bytes::{Bytes, put_float, put_uint};
 use types::{FLOAT, Type, Types};
 
-use crate::tdigest::{Centroid, MergingDigestData};
+use crate::tdigest::MergingDigestData;
 
 /// As many as [`veneur_sketch::TDigest`] accepts.
 const MOST_CENTROIDS: usize = veneur_sketch::TDigest::MOST_CENTROIDS;
@@ -56,17 +57,41 @@ pub enum GobError {
     Depth,
 }
 
-/// Reads a digest. Whether its numbers make one is for [`decode`](crate::decode()) to say.
-pub(super) fn read(stream: &[u8]) -> Result<MergingDigestData, GobError> {
+/// A centroid, as far as it is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Centroid {
+    pub(super) mean: f64,
+    pub(super) weight: f64,
+}
+
+/// What stands behind the centroids.
+#[derive(Debug, PartialEq)]
+pub(super) struct Numbers {
+    pub(super) compression: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
+    pub(super) reciprocal_sum: f64,
+}
+
+/// Reads a digest, its centroids into a list of them. Whether its numbers make one is for [`read`](crate::read()) to say.
+pub(super) fn read(stream: &[u8], centroids: &mut Vec<Centroid>) -> Result<Numbers, GobError> {
+    match plain::read(stream, centroids) {
+        Some(numbers) => Ok(numbers),
+        None => read_any(stream, centroids),
+    }
+}
+
+/// The same by the types that the gob itself describes, whatever they are.
+fn read_any(stream: &[u8], centroids: &mut Vec<Centroid>) -> Result<Numbers, GobError> {
     let mut messages = Messages { rest: Bytes(stream), types: Types::default() };
     let (id, value) = messages.next()?.ok_or(GobError::Truncated("centroids"))?;
-    let main_centroids = centroids(id, value, &messages.types)?;
+    read_centroids(id, value, &messages.types, centroids)?;
     let compression = messages.float("compression")?;
     let min = messages.float("minimum")?;
     let max = messages.float("maximum")?;
     let reciprocal_sum = if messages.rest.is_empty() { 0.0 } else { messages.float("sum of reciprocals")? };
     match messages.rest.len() {
-        0 => Ok(MergingDigestData { main_centroids, compression, min, max, reciprocal_sum }),
+        0 => Ok(Numbers { compression, min, max, reciprocal_sum }),
         more => Err(GobError::Trailing(more)),
     }
 }
@@ -150,7 +175,12 @@ impl<'a> Messages<'a> {
     }
 }
 
-fn centroids<'a>(id: i64, mut value: Bytes<'a>, types: &Types<'a>) -> Result<Vec<Centroid>, GobError> {
+fn read_centroids<'a>(
+    id: i64,
+    mut value: Bytes<'a>,
+    types: &Types<'a>,
+    centroids: &mut Vec<Centroid>,
+) -> Result<(), GobError> {
     let Some(&Type::Slice(element)) = types.get(id) else { return Err(GobError::Type(id)) };
     let Some(Type::Struct(fields)) = types.get(element) else { return Err(GobError::Type(element)) };
     for (name, field) in fields {
@@ -163,7 +193,8 @@ fn centroids<'a>(id: i64, mut value: Bytes<'a>, types: &Types<'a>) -> Result<Vec
     if count > MOST_CENTROIDS {
         return Err(GobError::TooMany { what: "centroids", found: count as u64, limit: MOST_CENTROIDS });
     }
-    let mut centroids = Vec::with_capacity(count);
+    centroids.clear();
+    centroids.reserve(count);
     for _ in 0..count {
         let mut centroid = Centroid::default();
         value.each_field(|value, index| {
@@ -176,6 +207,5 @@ fn centroids<'a>(id: i64, mut value: Bytes<'a>, types: &Types<'a>) -> Result<Vec
         })?;
         centroids.push(centroid);
     }
-    value.end()?;
-    Ok(centroids)
+    value.end()
 }

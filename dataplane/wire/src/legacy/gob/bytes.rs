@@ -31,6 +31,11 @@ impl<'a> Bytes<'a> {
         if count > size_of::<u64>() {
             return Err(GobError::Integer(count));
         }
+        if let Some((eight, _)) = rest.split_first_chunk::<8>() {
+            self.0 = &rest[count..];
+            // One to eight are its own, and the others, behind them, are shifted out.
+            return Ok(u64::from_be_bytes(*eight) >> (64 - 8 * count));
+        }
         let bytes = self.take(count, "integer")?;
         Ok(bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
