@@ -1,16 +1,16 @@
 //! How much a process may keep: contexts of one interval, and bytes.
 //!
-//! Readers share one budget. They touch it when a context is new or a value needs more room, never for a sample of a
-//! context that has its room.
+//! Readers and imports share one budget. They touch it when a context is new or a value needs more room, never for a
+//! sample of a context that has its room.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Bounds of a process. 0 stands for no bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
-    /// Contexts of one interval.
+    /// Contexts of one interval, sampled here; and as many imported ones.
     pub contexts: usize,
-    /// Contexts of one interval and one origin.
+    /// Contexts of one interval, one reader and one origin, where that is known.
     pub contexts_per_origin: usize,
     /// Bytes of names and values, of the interval under way and those being flushed.
     pub bytes: usize,
@@ -51,17 +51,23 @@ impl Budget {
         self.contexts.load(Relaxed)
     }
 
-    /// Takes one context of `bytes`, of an origin that has `of_origin` of them; false, and nothing taken, if a bound
-    /// forbids it.
-    pub(crate) fn take_context(&self, of_origin: usize, bytes: usize) -> bool {
+    /// Takes one context of `bytes`, of an origin that has `of_origin` of them, if it is known; false, and nothing taken,
+    /// if a bound forbids it.
+    pub(crate) fn take_context(&self, of_origin: Option<usize>, bytes: usize) -> bool {
         let fits = within(self.contexts.load(Relaxed), 1, &self.contexts_limit)
-            && within(of_origin, 1, &self.contexts_per_origin_limit)
+            && of_origin.is_none_or(|contexts| within(contexts, 1, &self.contexts_per_origin_limit))
             && within(self.bytes.load(Relaxed), bytes, &self.bytes_limit);
         if fits {
             self.contexts.fetch_add(1, Relaxed);
             self.bytes.fetch_add(bytes, Relaxed);
         }
         fits
+    }
+
+    /// Whether an interval that imported `contexts` already may have one more, of `bytes`. Intervals overlap, as one is
+    /// published while the next one fills: so each has the bound to itself.
+    pub(crate) fn admits_imported(&self, contexts: usize, bytes: usize) -> bool {
+        within(contexts, 1, &self.contexts_limit) && self.has_room(bytes)
     }
 
     /// Whether `bytes` more would fit.

@@ -113,6 +113,15 @@ impl Distribution {
         }
     }
 
+    /// Bytes held.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let sketch = match &self.sketch {
+            Sketch::Digest(digest) => digest.size_bytes(),
+            Sketch::Relative(sketch) => sketch.size_bytes(),
+        };
+        sketch + self.own.as_ref().map_or(0, |_| size_of::<Summary>())
+    }
+
     /// Whether nothing was added.
     pub(crate) fn is_empty(&self) -> bool {
         match &self.sketch {

@@ -1,16 +1,18 @@
 //! One interval of an instance: what its tables collected, and what other instances sent.
+//!
+//! What is imported is held to the budget too: beyond it, partials are merged into one overflow series of their kind.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use hashbrown::HashTable;
 use veneur_metric::{Context, Kind, Partial, PartialValue, Scope, Stamp};
+use veneur_sketch::HyperLogLog;
 
 use crate::{
-    Publishing, Seed,
+    Budget, Publishing, Seed,
     cells::{Cell, Cells, Counter, Gauge, Set, Timed},
     distribution::Distribution,
     fetch::fetch,
-    fingerprint::Named,
+    merged::{Imported, Joined, Merged},
     publish::{Flush, Publisher},
     top::Top,
 };
@@ -26,6 +28,7 @@ pub struct Interval {
     distributions: Merged<Distribution>,
     sets: Merged<Set>,
     timed: HashMap<(Arc<Context>, i64), f64>,
+    imported: Imported,
 }
 
 /// A partial that could not be merged.
@@ -40,8 +43,13 @@ pub enum Mismatch {
 }
 
 impl Interval {
-    /// One with no value. All tables that it will [`absorb`](Self::absorb) are of this seed.
+    /// One with no value, and no bound. All tables that it will [`absorb`](Self::absorb) are of this seed.
     pub fn new(seed: Seed) -> Self {
+        Self::within(seed, Arc::default())
+    }
+
+    /// The same, with imports held to a budget.
+    pub fn within(seed: Seed, budget: Arc<Budget>) -> Self {
         Self {
             seed,
             own: Vec::new(),
@@ -50,6 +58,7 @@ impl Interval {
             distributions: Merged::default(),
             sets: Merged::default(),
             timed: HashMap::new(),
+            imported: Imported::within(budget),
         }
     }
 
@@ -62,7 +71,7 @@ impl Interval {
 
     /// Merges what another instance knows. `late`: its interval was published already, so that a newer gauge must not
     /// be overwritten by this one.
-    pub fn merge(&mut self, partial: Partial, late: bool) -> Result<(), Mismatch> {
+    pub fn merge(&mut self, partial: Partial, late: bool) -> Result<Joined, Mismatch> {
         let Partial { mut context, value, .. } = partial;
         if context.scope == Scope::Local {
             return Err(Mismatch::Local);
@@ -77,23 +86,37 @@ impl Interval {
             Kind::Set => Scope::Mixed,
             Kind::Histogram | Kind::Timer => context.scope,
         };
-        match value {
+        let Self { seed, counters, gauges, distributions, sets, imported, .. } = self;
+        Ok(match value {
             PartialValue::Counter(more) => {
-                let counter = self.counters.value(&self.seed, context).0;
+                let (counter, _, joined) = counters.value(seed, context, 0, imported);
                 counter.total += more;
                 counter.samples = counter.samples.saturating_add(1);
+                joined
             }
             PartialValue::Gauge(last) => {
-                let (gauge, known) = self.gauges.value(&self.seed, context);
+                let (gauge, known, joined) = gauges.value(seed, context, 0, imported);
                 if !(late && known) {
                     gauge.last = last;
                 }
+                joined
             }
-            PartialValue::Digest(digest) => self.distributions.value(&self.seed, context).0.import_digest(digest),
-            PartialValue::Relative(sketch) => self.distributions.value(&self.seed, context).0.import_relative(&sketch),
-            PartialValue::Set(members) => self.sets.value(&self.seed, context).0.members.merge(&members),
-        }
-        Ok(())
+            PartialValue::Digest(digest) => {
+                let (mine, _, joined) = distributions.value(seed, context, digest.size_bytes(), imported);
+                imported.grow(mine, Distribution::size_bytes, |mine| mine.import_digest(digest));
+                joined
+            }
+            PartialValue::Relative(sketch) => {
+                let (mine, _, joined) = distributions.value(seed, context, sketch.size_bytes(), imported);
+                imported.grow(mine, Distribution::size_bytes, |mine| mine.import_relative(&sketch));
+                joined
+            }
+            PartialValue::Set(members) => {
+                let (mine, _, joined) = sets.value(seed, context, members.size_bytes(), imported);
+                imported.grow(&mut mine.members, HyperLogLog::size_bytes, |mine| mine.merge(&members));
+                joined
+            }
+        })
     }
 
     /// Contexts held; one with several spellings may count several times until it is flushed.
@@ -110,9 +133,12 @@ impl Interval {
         self.len() == 0
     }
 
-    /// The names with the most samples, the most contexts, and the most samples that found no room.
+    /// The names with the most samples of this instance's own, the most contexts, and the most samples and imports that
+    /// found no room.
     pub fn top(&self, most: usize) -> Top {
-        Top::of(&self.own, most)
+        let Self { counters, gauges, distributions, sets, imported, .. } = self;
+        let imports = counters.names().chain(gauges.names()).chain(distributions.names()).chain(sets.names());
+        Top::of(&self.own, &imports, &imported.folded, most)
     }
 
     /// Turns the interval into points and partials, handed to `out` some thousand contexts at a time. Partials are
@@ -177,72 +203,12 @@ impl Interval {
     }
 }
 
-/// Cells with an index by context.
-#[derive(Debug)]
-struct Merged<T> {
-    cells: Vec<Cell<T>>,
-    index: HashTable<u32>,
-}
-
-impl<T> Default for Merged<T> {
-    fn default() -> Self {
-        Self { cells: Vec::new(), index: HashTable::new() }
-    }
-}
-
-impl<T: Default> Merged<T> {
-    fn find(&self, hash: u64, context: &Context) -> Option<usize> {
-        let same = |at: &u32| {
-            let named = &self.cells[*at as usize].named;
-            named.hash == hash && named.context == *context
-        };
-        self.index.find(hash, same).map(|at| *at as usize)
-    }
-
-    /// The value of a context, a new one if there is none, and whether there was one.
-    fn value(&mut self, seed: &Seed, context: Context) -> (&mut T, bool) {
-        let hash = seed.hash(&context);
-        let (at, known) = match self.find(hash, &context) {
-            Some(at) => (at, true),
-            None => (
-                self.push(Cell { named: Arc::new(Named { hash, relative: false, context }), value: T::default() }),
-                false,
-            ),
-        };
-        (&mut self.cells[at].value, known)
-    }
-
-    /// Adds the cells of a table; of a context that is there already, `merge` decides.
-    fn absorb(&mut self, cells: Vec<Cell<T>>, mut merge: impl FnMut(&mut T, T)) {
-        self.index.reserve(cells.len(), hash(&self.cells));
-        self.cells.reserve(cells.len());
-        visit(cells, false, |cell| match self.find(cell.named.hash, &cell.named.context) {
-            Some(at) => merge(&mut self.cells[at].value, cell.value),
-            None => {
-                self.push(cell);
-            }
-        });
-    }
-
-    fn push(&mut self, cell: Cell<T>) -> usize {
-        let (at, hashed) = (self.cells.len(), cell.named.hash);
-        self.cells.push(cell);
-        let index = u32::try_from(at).expect("memory for four billion contexts is never granted");
-        self.index.insert_unique(hashed, index, hash(&self.cells));
-        at
-    }
-}
-
-fn hash<T>(cells: &[Cell<T>]) -> impl Fn(&u32) -> u64 {
-    |at| cells[*at as usize].named.hash
-}
-
 /// Cells whose contexts are brought into the cache at once.
 const FETCHED: usize = 64;
 
 /// Visits cells in order. Their contexts, and the `texts` of these if they are wanted too, are brought into the cache for
 /// many at once.
-fn visit<T>(cells: Vec<Cell<T>>, texts: bool, mut each: impl FnMut(Cell<T>)) {
+pub(crate) fn visit<T>(cells: Vec<Cell<T>>, texts: bool, mut each: impl FnMut(Cell<T>)) {
     let mut cells = cells.into_iter();
     while !cells.as_slice().is_empty() {
         let next = &cells.as_slice()[..FETCHED.min(cells.len())];

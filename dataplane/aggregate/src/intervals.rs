@@ -1,10 +1,10 @@
 //! Which interval a value is filed in, and when an interval is published.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use veneur_metric::Stamp;
 
-use crate::{Interval, Seed};
+use crate::{Budget, Interval, Seed};
 
 /// Empty intervals that are published one by one; a longer gap is a clock that was set.
 const MOST_EMPTY_INTERVALS: u64 = 1_000;
@@ -16,6 +16,7 @@ const MOST_EMPTY_INTERVALS: u64 = 1_000;
 #[derive(Debug)]
 pub struct Intervals {
     seed: Seed,
+    budget: Arc<Budget>,
     interval: Duration,
     lateness_ms: u64,
     aligned: bool,
@@ -41,7 +42,14 @@ impl Intervals {
         let lateness_ms = u64::try_from(lateness.as_millis()).unwrap_or(u64::MAX);
         let oldest = Stamp::under_way(now_ms.saturating_sub(lateness_ms), interval);
         let published_ms = oldest.boundary_ms.saturating_sub(oldest.interval_ms);
-        Self { seed, interval, lateness_ms, aligned, tables: BTreeMap::new(), published_ms }
+        let budget = Arc::default();
+        Self { seed, budget, interval, lateness_ms, aligned, tables: BTreeMap::new(), published_ms }
+    }
+
+    /// The same, with imports held to a budget. Before the first is filed.
+    #[must_use]
+    pub fn within(self, budget: Arc<Budget>) -> Self {
+        Self { budget, ..self }
     }
 
     /// The table for a value that arrives at `now_ms` with `stamp`, and whether that is where it belongs.
@@ -112,12 +120,17 @@ impl Intervals {
 
     fn publish(&mut self, boundary_ms: u64) -> (Stamp, Interval) {
         self.published_ms = boundary_ms;
-        let table = self.tables.remove(&boundary_ms).unwrap_or_else(|| Interval::new(self.seed));
+        let table = self.tables.remove(&boundary_ms).unwrap_or_else(|| self.fresh());
         (Stamp { boundary_ms, interval_ms: self.interval_ms() }, table)
     }
 
+    fn fresh(&self) -> Interval {
+        Interval::within(self.seed, Arc::clone(&self.budget))
+    }
+
     fn table(&mut self, boundary_ms: u64) -> &mut Interval {
-        self.tables.entry(boundary_ms).or_insert_with(|| Interval::new(self.seed))
+        let Self { seed, budget, .. } = self;
+        self.tables.entry(boundary_ms).or_insert_with(|| Interval::within(*seed, Arc::clone(budget)))
     }
 
     fn interval_ms(&self) -> u64 {

@@ -25,6 +25,9 @@ pub const BATCH: usize = 64;
 const OLDEST_S: u64 = 3_600;
 const NEWEST_S: u64 = 10;
 
+/// Who sent is not known.
+const UNKNOWN_ORIGIN: u32 = 0;
+
 /// One of so many samples without room is looked at for the heaviest names.
 const LOOKED_AT: u32 = 16;
 
@@ -249,7 +252,7 @@ impl Table {
             }
             inserted.untimely += 1;
         }
-        let of_origin = self.by_origin.get(&reading.origin).copied().unwrap_or_default();
+        let of_origin = self.contexts_of(reading.origin);
         let cell_bytes = cell_bytes(sample.kind);
         if let Some((slot, named)) = self.known.find(fingerprint)
             && slot.seen >= self.formed_since
@@ -283,7 +286,14 @@ impl Table {
     fn opened(&mut self, origin: u32, bytes: usize) {
         self.counted += 1;
         self.cells.charged(bytes);
-        *self.by_origin.entry(origin).or_default() += 1;
+        if origin != UNKNOWN_ORIGIN {
+            *self.by_origin.entry(origin).or_default() += 1;
+        }
+    }
+
+    /// Contexts of an origin in this interval. `None`: it is not known, and may be everybody.
+    fn contexts_of(&self, origin: u32) -> Option<usize> {
+        (origin != UNKNOWN_ORIGIN).then(|| self.by_origin.get(&origin).copied().unwrap_or_default())
     }
 
     fn place_timed(
@@ -298,7 +308,7 @@ impl Table {
         if let Some(at) = self.timed.get(&(fingerprint, second)) {
             return Place::Timed(*at);
         }
-        let of_origin = self.by_origin.get(&reading.origin).copied().unwrap_or_default();
+        let of_origin = self.contexts_of(reading.origin);
         let context = self.context(sample, reading);
         let bytes = names_bytes(&context) + 2 * size_of::<Timed>();
         if !self.budget.take_context(of_origin, bytes) {
@@ -360,7 +370,7 @@ fn member(sample: &Sample<'_>) -> u64 {
 }
 
 /// The series that takes samples without room.
-fn overflow_context(kind: Kind) -> Context {
+pub(crate) fn overflow_context(kind: Kind) -> Context {
     let tags = [format!("metric_type:{kind}"), String::from("veneur_overflow:true")];
     let scope = if matches!(kind, Kind::Counter | Kind::Gauge) { Scope::Mixed } else { Scope::Local };
     Context { name: "veneur.overflow".into(), tags: Tags::new(tags.iter().map(String::as_str)), kind, scope }

@@ -11,18 +11,24 @@ const LOOKED_AT: u64 = 1 << 14;
 /// The heaviest names of an interval, heaviest first. Of more than 16,384 contexts, counts are estimates.
 #[derive(Debug, Clone, Default)]
 pub struct Top {
-    /// Names with the most samples, and how many.
+    /// Names with the most samples of the instance's own, and how many.
     pub samples: Vec<(Box<str>, u64)>,
     /// Names with the most contexts, and how many.
     pub contexts: Vec<(Box<str>, u64)>,
-    /// Names with the most samples in the overflow series, and about how many.
+    /// Names with the most samples and imports in the overflow series, and about how many.
     pub folded: Vec<(Box<str>, u64)>,
 }
 
 impl Top {
-    pub(crate) fn of(tables: &[Cells], most: usize) -> Self {
-        let all = || tables.iter().flat_map(contexts);
-        let contexts: usize = tables.iter().map(Cells::len).sum();
+    /// Of what tables collected, and of what was imported besides.
+    pub(crate) fn of<'a>(
+        tables: &'a [Cells],
+        imports: &(impl Iterator<Item = &'a Named> + Clone),
+        imports_folded: &Heavy,
+        most: usize,
+    ) -> Self {
+        let all = || tables.iter().flat_map(contexts).chain(imports.clone().map(|named| (named, 0)));
+        let contexts: usize = tables.iter().map(Cells::len).sum::<usize>() + imports.clone().count();
         let of_contexts = (contexts as u64).div_ceil(LOOKED_AT).max(1);
         let of_samples = match of_contexts {
             1 => 1,
@@ -41,7 +47,7 @@ impl Top {
                 contexts %= of_contexts;
             }
         }
-        let mut folded = Heavy::default();
+        let mut folded = imports_folded.clone();
         tables.iter().for_each(|cells| folded.merge(&cells.folded));
         Self {
             samples: heaviest(&names, most, |count| count.0),
@@ -104,7 +110,7 @@ mod tests {
     #[test]
     fn few_contexts_are_counted_exactly() {
         let cells = cells((0..1_000).map(|number| ("wide", number)).chain((0..5_000).map(|_| ("busy", 0))));
-        let top = Top::of(&[cells], 1);
+        let top = Top::of(&[cells], &std::iter::empty(), &Heavy::default(), 1);
         assert_eq!((top.samples, top.contexts), (vec![("busy".into(), 5_000)], vec![("wide".into(), 1_000)]));
     }
 
@@ -112,7 +118,7 @@ mod tests {
     fn many_contexts_are_estimated_and_the_heavy_names_found() {
         let wide = (0..60_000).map(|number| (if number % 3 == 0 { "narrow" } else { "wide" }, number));
         let cells = cells(wide.chain((0..40_000).map(|_| ("busy", 0))));
-        let top = Top::of(&[cells], 2);
+        let top = Top::of(&[cells], &std::iter::empty(), &Heavy::default(), 2);
         let near = |(name, count): &(Box<str>, u64), expected: &str, truth: f64| {
             assert_eq!(&**name, expected);
             assert!((*count as f64 / truth - 1.0).abs() < 0.1, "{count} instead of {truth}");

@@ -52,11 +52,12 @@ section! {
         /// Ours: names whose histograms and timers are kept in a sketch of relative error (at most 1 % of the value at
         /// every percentile), for heavy tails: `{kind: any|exact|prefix, value: NAME}`.
         live relative_error_sketches: Vec<NameMatch> = Vec::new(),
-        /// Ours: most contexts of this process in one interval; beyond, samples fold into one overflow series a type.
+        /// Ours: most contexts of this process in one interval, and as many imported ones; beyond, samples and imports fold
+        /// into one overflow series a type.
         live max_contexts: usize = 1_000_000,
-        /// Ours: the same for each origin (a peer on a Unix socket, a container); 0: no limit of its own.
+        /// Ours: the same for each origin that is known (the peer on a Unix socket), at each reader; 0: no limit of its own.
         live max_contexts_per_origin: usize = 0,
-        /// Ours: most bytes of aggregation state; beyond, new contexts fold into the overflow series.
+        /// Ours: most bytes of aggregation state, imports included; beyond, what is new folds into the overflow series.
         live max_state_bytes: usize = 512 * 1024 * 1024,
         /// Ours: for how many intervals the name of a context is remembered after its last sample.
         live context_idle_intervals: u32 = 6,

@@ -34,6 +34,8 @@ pub struct Ledger {
     pub late: u64,
     /// Stamped more than one interval ahead, and filed as of now. Part of `merged`.
     pub skewed: u64,
+    /// Merged into the overflow series of their kind, for lack of room. Part of `merged`.
+    pub folded: u64,
 }
 
 impl Ledger {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use prost::Message as _;
-use veneur_aggregate::{Filed, Intervals};
+use veneur_aggregate::{Filed, Intervals, Joined};
 use veneur_forward::{
     Facts,
     import::{Importer, Stopping},
@@ -83,7 +83,7 @@ impl Merger {
         }
 
         let now_ms = clock::now_ms();
-        let (mut merged, mut late, mut skewed) = (0, 0, 0);
+        let (mut merged, mut late, mut skewed, mut folded) = (0, 0, 0, 0);
         // Held until the sinks are offered the rest too: what this answers OK is published before the process ends.
         let mut open = lock(&self.open);
         if open.closed {
@@ -92,8 +92,9 @@ impl Merger {
         for partial in partials {
             let (table, filed) = open.intervals.file(now_ms, partial.stamp);
             match table.merge(partial, filed == Filed::Late) {
-                Ok(()) => {
+                Ok(joined) => {
                     merged += 1;
+                    folded += u64::from(joined == Joined::Overflow);
                     late += u64::from(filed == Filed::Late);
                     skewed += u64::from(filed == Filed::Skewed);
                 }
@@ -110,6 +111,7 @@ impl Merger {
             ledger.late += late;
             ledger.failover_merged += if facts.failover { merged } else { 0 };
             ledger.skewed += skewed;
+            ledger.folded += folded;
             ledger.drop_new("no_sink", nowhere);
             for (reason, count) in refused {
                 ledger.drop_new(reason, count);

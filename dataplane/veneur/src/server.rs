@@ -115,6 +115,7 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
     let shared = Shared::new(settings::rules(config), Arc::clone(&budget), kubelet.clone());
     let listeners = Arc::new(listen::start(listening, &shared, &mut tasks)?);
     let intervals = Intervals::new(shared.seed, clock::now_ms(), interval, lateness, aligned);
+    let intervals = intervals.within(Arc::clone(&budget));
     let open = Arc::new(Mutex::new(Open { intervals, closed: false }));
 
     let (mut grpc, mut import, handover) = (None, JoinSet::new(), Way::default());

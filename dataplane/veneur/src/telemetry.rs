@@ -113,6 +113,7 @@ impl Collector for Snapshot {
             failover_merged,
             late,
             skewed,
+            folded,
         } = &self.forward;
         for (name, help, count) in [
             ("veneur_forward_produced", "Partials and points made here", produced),
@@ -129,6 +130,7 @@ impl Collector for Snapshot {
             ),
             ("veneur_forward_late", "Merged into a later interval than their own", late),
             ("veneur_forward_skewed", "Stamped more than an interval ahead", skewed),
+            ("veneur_forward_folded", "Merged into an overflow series, for lack of room", folded),
         ] {
             page.counter(name, help, *count)?;
         }

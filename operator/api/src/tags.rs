@@ -48,13 +48,14 @@ pub struct Tags {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CardinalityLimit {
-    /// Most series of one pod in an interval, 1 to 1000000. Default 10000. With a node agent it counts for each sender
-    /// on its socket. Running sidecars take a change within two minutes.
+    /// Most series of one pod's sidecar in an interval, 1 to 1000000. Default 10000. Their values take at most half of
+    /// `sidecar.resources.limits.memory`. Running sidecars take a change within two minutes.
     #[serde(default = "CardinalityLimit::default_per_pod")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub per_pod: i32,
     /// Most series of one global, or of one node's agent, in an interval, 1 to 100000000. Default 1000000. Taken by running
-    /// ones.
+    /// ones. Their values take at most half of the tier's `resources.limits.memory`, or 512Mi without one; what is over
+    /// folds too.
     #[serde(default = "CardinalityLimit::default_per_global")]
     #[schemars(range(min = 1, max = 100_000_000))]
     pub per_global: i32,

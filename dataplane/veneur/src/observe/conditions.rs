@@ -66,13 +66,24 @@ impl Conditions {
 
 /// What a ledger of partials and points shows, of a proxy too.
 #[derive(Debug, Default)]
-pub(crate) struct Losses(BTreeMap<&'static str, Slow>);
+pub(crate) struct Losses {
+    folded: Slow,
+    lost: BTreeMap<&'static str, Slow>,
+}
 
 impl Losses {
     /// Looks at the losses between two snapshots.
     pub(crate) fn look(&mut self, before: &Ledger, now: &Ledger) {
+        let folded = now.folded - before.folded;
+        match self.folded.0.look(folded) {
+            Some(Turn::Begun) => {
+                tracing::warn!(folded, "The limit of contexts or bytes is reached: imports join veneur.overflow");
+            }
+            Some(Turn::Over { times }) => tracing::info!(folded = times, "All imports find room again"),
+            None => {}
+        }
         let lost: BTreeMap<_, _> = more(&before.dropped, &now.dropped).into_iter().collect();
-        for (reason, turn, count) in turns(&mut self.0, &lost) {
+        for (reason, turn, count) in turns(&mut self.lost, &lost) {
             match turn {
                 Turn::Begun => tracing::warn!(reason, count, "Partials or points are lost"),
                 Turn::Over { times } => {

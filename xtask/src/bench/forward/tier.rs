@@ -16,6 +16,9 @@ const PUBLISHING: &str =
 /// Bytes that may wait here for somebody: enough for a whole flush of any bench.
 const BUFFER_BYTES: usize = 256 << 20;
 
+/// Bytes of values that a global may hold: a million digests of 100 centroids, and as much again.
+const STATE_BYTES: usize = 6 << 30;
+
 /// A running process, and where it imports.
 pub(crate) struct Tier {
     pub(crate) process: Receiver,
@@ -72,7 +75,8 @@ impl Tier {
             let text = format!("{common}num_workers: 1\nstats_address: \"{}\"\n", stats.local_addr()?);
             return start(&programs.original, &[], "original-global", &text, grpc, http, Some(stats));
         }
-        let text = format!("{common}metric_sinks: [{{name: blackhole, kind: blackhole}}]\n");
+        let text =
+            format!("{common}max_state_bytes: {STATE_BYTES}\nmetric_sinks: [{{name: blackhole, kind: blackhole}}]\n");
         start(&programs.ours, &["global"], "global", &text, grpc, http, None)
     }
 

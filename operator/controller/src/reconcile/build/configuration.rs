@@ -1,14 +1,18 @@
 //! Configuration of each tier: the data plane's own types.
 
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use veneur_config::{
     Endpoints, Every, ForwardTls, GrpcServer, ListenTls, LocalSettings, Node, Proxy, RingKeys, Server, TagCardinality,
 };
-use veneur_operator_api::{DrainPolicy, Exposure, PodTags};
+use veneur_operator_api::{DrainPolicy, Exposure, PodTags, Quantity};
 
 use crate::{
     labels::{ADMIN_PORT, DOGSTATSD_PORT, IMPORT_PORT, IMPORT_PORT_NAME, Role, import_address, tier_host, tier_name},
     reconcile::validate::{ValidGlobal, ValidNode, ValidProxy, ValidTier, Validated},
 };
+
+/// What the data plane asks for at least.
+const SMALLEST_STATE_BYTES: usize = 1024 * 1024;
 
 /// Where the Secret with the tier's certificate is mounted.
 pub(super) const TLS_FOLDER: &str = "/etc/veneur-tls";
@@ -60,6 +64,7 @@ pub(super) fn global(pipeline: &Validated, global: &ValidGlobal) -> Server {
         tags_exclude: pipeline.tags_exclude.clone(),
         relative_error_sketches: pipeline.relative_error.clone(),
         max_contexts: count(pipeline.cardinality.per_global),
+        max_state_bytes: state_bytes(&global.tier.resources),
         grpc_address: format!("0.0.0.0:{IMPORT_PORT}"),
         // Proxies show a certificate; without them sidecars come, which have none.
         grpc_tls: if encrypted { listen_tls(pipeline.proxy.is_some()) } else { ListenTls::default() },
@@ -100,7 +105,7 @@ pub(super) fn node(pipeline: &Validated, node: &ValidNode) -> Server {
         },
         statsd_listen_addresses: listeners.to_vec(),
         max_contexts: count(pipeline.cardinality.per_global),
-        max_contexts_per_origin: count(pipeline.cardinality.per_pod),
+        max_state_bytes: state_bytes(&node.tier.resources),
         // It checks certificates and has none.
         forward_tls: ForwardTls {
             ca_file: if pipeline.is_encrypted() { format!("{TLS_FOLDER}/ca.crt") } else { String::new() },
@@ -127,6 +132,7 @@ pub fn local(pipeline: &Validated) -> Server {
         metric_scopes: pipeline.scopes.clone(),
         relative_error_sketches: pipeline.relative_error.clone(),
         max_contexts: count(pipeline.cardinality.per_pod),
+        max_state_bytes: state_bytes(&pipeline.sidecar),
         http_address: format!("0.0.0.0:{ADMIN_PORT}"),
         forward_address: pipeline.entry(),
         forward_points: true,
@@ -188,6 +194,13 @@ fn cardinality(tags: PodTags) -> TagCardinality {
 
 fn shutdown(tier: &ValidTier) -> Every {
     Every::seconds(tier.placement.drain.shutdown_seconds.unsigned_abs().into())
+}
+
+/// Half of what a container may take: the rest is for what waits, for what is read, and for the process itself.
+fn state_bytes(resources: &ResourceRequirements) -> usize {
+    let limit = resources.limits.as_ref().and_then(|limits| limits.get("memory"));
+    let half = limit.and_then(|limit| usize::try_from(Quantity(limit.0.clone()).bytes()? / 2).ok());
+    half.map_or(Server::default().max_state_bytes, |half| half.max(SMALLEST_STATE_BYTES))
 }
 
 fn count(most: i32) -> usize {

@@ -99,6 +99,19 @@ fn globals_read_what_the_spec_says() {
 }
 
 #[test]
+fn values_take_half_of_what_a_container_may() {
+    let with = |limits: &str| {
+        let spec = format!("{SMALLEST}\nglobal: {{ resources: {{ limits: {limits} }} }}");
+        server(&spec, "global.yaml").max_state_bytes
+    };
+    assert_eq!(with("{ memory: 3Gi }"), 3 << 29);
+    assert_eq!(with("{ memory: 1Mi }"), 1 << 20, "the least that a process asks for");
+    assert_eq!(with("{ cpu: 1 }"), Server::default().max_state_bytes);
+    let sidecar = super::configuration::local(&validated(SMALLEST));
+    assert_eq!(sidecar.max_state_bytes, 32 << 20, "half of a sidecar's 64Mi");
+}
+
+#[test]
 fn proxies_read_what_the_spec_says() {
     let plain = proxy(SMALLEST);
     let endpoints = plain.endpoints.expect("endpoints");
@@ -121,7 +134,7 @@ fn agents_of_nodes_read_what_the_spec_says() {
     assert_eq!(node.statsd_listen_addresses, ["udp://0.0.0.0:8125", "tcp://0.0.0.0:8125"]);
     assert_eq!((node.node.cardinality, node.node.kubelet_insecure), (TagCardinality::Orchestrator, true));
     assert_eq!(node.node.labels_as_tags, ["app.kubernetes.io/name=service"]);
-    assert_eq!((node.max_contexts, node.max_contexts_per_origin), (2_000_000, 500));
+    assert_eq!((node.max_contexts, node.max_contexts_per_origin), (2_000_000, 0), "senders are not told apart");
     assert_eq!(
         (node.drop_tags, node.extend_tags),
         (vec!["nonce".into()], vec!["cluster:eu1".into(), "price:5$".into()])
