@@ -4,6 +4,7 @@
 mod batch;
 pub(crate) mod install;
 mod lacking;
+mod own;
 mod published;
 mod table;
 
@@ -18,6 +19,7 @@ use crate::cluster::progress::{Progress, Step};
 use crate::cluster::{self, Cluster, Name};
 use crate::images;
 use batch::Batch;
+pub(crate) use own::{Own, Reference};
 use published::Published;
 
 const POLL: Duration = Duration::from_millis(300);

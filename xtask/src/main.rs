@@ -22,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 
 use cluster::progress::Progress;
 use cluster::{Cluster, Name};
+use demo::{Own, Reference};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about, disable_help_subcommand = true)]
@@ -33,7 +34,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     /// Start a real one-node Kubernetes, install the operator, run a sample application, and print what was published
-    /// beside what was sent.
+    /// beside what was sent. With `--context`, install the operator on a cluster of your own instead, and nothing else.
     Up(Up),
     /// Stop the cluster and remove everything it left on this machine, the cache of built parts excepted.
     Down(Which),
@@ -73,6 +74,14 @@ struct Up {
     /// Only the cluster.
     #[arg(long)]
     cluster_only: bool,
+    /// Your own cluster, by its context in your kubeconfig: none is started, nothing is compiled, and the chart of this
+    /// checkout is installed or upgraded there, with the images of `--image`.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["name", "cluster_only"])]
+    context: Option<String>,
+    /// The data plane's image as your cluster pulls it, REPOSITORY:TAG; the operator's is REPOSITORY-operator:TAG. A plain
+    /// `up` leaves both in `target/image/packed`, as OCI archives to push.
+    #[arg(long, value_name = "REF", value_parser = Reference::parse)]
+    image: Option<Reference>,
 }
 
 #[derive(Args)]
@@ -141,8 +150,11 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> anyhow::Result<()> {
     match task {
-        Task::Up(Up { which, cluster_only: true }) => cluster::start(&which.name(), &Progress::start()).map(drop),
-        Task::Up(Up { which, cluster_only: false }) => demo::up(&which.name(), &Progress::start()),
+        Task::Up(Up { which, cluster_only, context, image }) => match Own::asked(context, image)? {
+            Some(own) => own.up(&Progress::start()),
+            None if cluster_only => cluster::start(&which.name(), &Progress::start()).map(drop),
+            None => demo::up(&which.name(), &Progress::start()),
+        },
         Task::Down(which) => Cluster::named(&which.name())?.stop(&Progress::start()),
         Task::Load(Archive { which, archive }) => Cluster::running(&which.name())?.import_image(&archive),
         Task::Test(Test { all, only, file, keep }) => {
@@ -171,4 +183,18 @@ fn become_command(program: &str, passed: Passed) -> anyhow::Result<()> {
     let mut command = Cluster::running(&passed.which.name())?.command(program, passed.args);
     let error = command.exec();
     anyhow::bail!("cannot run {program} in the cluster's network namespace: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_of_ones_own_is_neither_named_nor_only_started() {
+        let up = |more: &[&str]| Cli::try_parse_from(["xtask", "up", "--context=staging"].iter().chain(more));
+        assert!(up(&["--image=registry.example/veneur:0.1.0"]).is_ok());
+        for other in ["--name=demo", "--cluster-only", "--image=veneur"] {
+            assert!(up(&[other]).is_err(), "{other}");
+        }
+    }
 }

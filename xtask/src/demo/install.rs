@@ -26,10 +26,17 @@ const PLACEHOLDER: &str = "localhost/veneur-sample:dev";
 /// The chart as it was released before this one.
 const PREVIOUS: &str = "xtask/charts/veneur-operator-0.1.0.tgz";
 const OLDER: [&str; 5] = ["get", "veneurpipelines.veneur.dev", "older", "--namespace", SYSTEM];
-const RELEASE: &str = "veneur-operator";
-const SYSTEM: &str = "veneur-system";
+pub(super) const RELEASE: &str = "veneur-operator";
+pub(super) const SYSTEM: &str = "veneur-system";
 const OPERATOR_LABEL: &str = "app.kubernetes.io/instance=veneur-operator";
 const LIMIT: Duration = Duration::from_mins(2);
+
+/// Runs kubectl on some cluster, and returns what it printed.
+type Kubectl<'a> = &'a dyn Fn(&[&str]) -> Result<String>;
+
+fn on(cluster: &Cluster) -> impl Fn(&[&str]) -> Result<String> {
+    |args: &[&str]| cluster.kubectl(args)
+}
 
 /// Installs or upgrades the operator, and waits until the API server trusts its webhook.
 pub(crate) fn operator(cluster: &Cluster, images: &Images, progress: &Progress) -> Result<()> {
@@ -37,24 +44,32 @@ pub(crate) fn operator(cluster: &Cluster, images: &Images, progress: &Progress) 
         // A command that was interrupted leaves its release locked; its own record is all that says so.
         let pending = "owner=helm,name=veneur-operator,status in (pending-install,pending-upgrade,pending-rollback)";
         cluster.kubectl(["delete", "secret", "--namespace", SYSTEM, "--selector", pending])?;
-        let chart = workspace().join("charts/veneur-operator");
-        let mut helm =
-            vec!["upgrade", "--install", RELEASE, chart.to_str().context("the checkout's path is not UTF-8")?];
-        helm.extend(["--namespace", SYSTEM, "--create-namespace"]);
-        let values = values(images);
+        let mut helm = upgrade(&values(of(images)))?;
         // Not a default: a cluster's administrator decides who may evict pods.
-        helm.extend(["--set-string", &values, "--set", "rbac.evictMissed=true"]);
+        helm.extend(["--set", "rbac.evictMissed=true"].map(str::to_owned));
         process::output(&mut cluster.command("helm", helm)).map(drop)?;
-        wait(step, LIMIT, || {
-            let running = json(cluster, &["get", "deployment", RELEASE, "--namespace", SYSTEM, "--output=json"])?;
-            Ok(until(deployment_lacks(&running, &pods(cluster, SYSTEM, OPERATOR_LABEL)?)))
-        })?;
-        wait(step, LIMIT, || {
-            let webhooks = ["get", "mutatingwebhookconfigurations", "--selector", OPERATOR_LABEL];
-            let trusted = "jsonpath={.items[*].webhooks[*].clientConfig.caBundle}";
-            let bundle = cluster.kubectl(webhooks.into_iter().chain(["--output", trusted]))?;
-            Ok(until(bundle.is_empty().then(|| "the webhook has no CA bundle yet".to_owned())))
-        })
+        operator_serves(&on(cluster), LIMIT, step)
+    })
+}
+
+/// What helm is asked for: the chart of this checkout, with these values.
+pub(super) fn upgrade(values: &str) -> Result<Vec<String>> {
+    let chart = workspace().join("charts/veneur-operator");
+    let chart = chart.to_str().context("the checkout's path is not UTF-8")?;
+    let release = ["upgrade", "--install", RELEASE, chart, "--namespace", SYSTEM, "--create-namespace"];
+    Ok(release.into_iter().chain(["--set-string", values]).map(str::to_owned).collect())
+}
+
+/// Waits until the operator runs as it was installed, and the API server trusts its webhook.
+pub(super) fn operator_serves(kubectl: Kubectl<'_>, limit: Duration, step: &Step) -> Result<()> {
+    wait(step, limit, || {
+        let running = json(kubectl, &["get", "deployment", RELEASE, "--namespace", SYSTEM, "--output=json"])?;
+        Ok(until(deployment_lacks(&running, &pods(kubectl, SYSTEM, OPERATOR_LABEL)?)))
+    })?;
+    wait(step, limit, || {
+        let trusted = "--output=jsonpath={.items[*].webhooks[*].clientConfig.caBundle}";
+        let bundle = kubectl(&["get", "mutatingwebhookconfigurations", "--selector", OPERATOR_LABEL, trusted])?;
+        Ok(until(bundle.is_empty().then(|| "the webhook has no CA bundle yet".to_owned())))
     })
 }
 
@@ -69,7 +84,7 @@ pub(crate) fn previous<'a>(cluster: &'a Cluster, images: &Images, progress: &Pro
     progress.step(&format!("install the previous chart, {PREVIOUS}"), |step| {
         let chart = workspace().join(PREVIOUS);
         let chart = chart.to_str().context("the checkout's path is not UTF-8")?;
-        let values = values(images);
+        let values = values(of(images));
         let helm = ["install", RELEASE, chart, "--namespace", SYSTEM, "--create-namespace", "--set-string", &values];
         process::output(&mut cluster.command("helm", helm))?;
         wait(step, LIMIT, || {
@@ -90,7 +105,7 @@ impl Older<'_> {
     /// Waits until the pipeline is ready under the chart of now, and removes it.
     pub(crate) fn is_served(&self, step: &Step) -> Result<()> {
         wait(step, LIMIT, || {
-            let pipeline = json(self.cluster, &[&OLDER[..], &["--output=json"]].concat())?;
+            let pipeline = json(&on(self.cluster), &[&OLDER[..], &["--output=json"]].concat())?;
             if pipeline["metadata"]["uid"] != self.uid.as_str() {
                 bail!("the upgrade removed the pipeline and made another");
             }
@@ -102,10 +117,13 @@ impl Older<'_> {
     }
 }
 
+/// Repository and tag of the operator and of the data plane.
+fn of(images: &Images) -> [(&str, &str); 2] {
+    [images.operator.name_and_tag(), images.veneur.name_and_tag()]
+}
+
 /// As text: a tag of digits alone would be read as a number.
-fn values(images: &Images) -> String {
-    let (operator, operator_tag) = images.operator.name_and_tag();
-    let (veneur, veneur_tag) = images.veneur.name_and_tag();
+pub(super) fn values([(operator, operator_tag), (veneur, veneur_tag)]: [(&str, &str); 2]) -> String {
     format!(
         "image.repository={operator},image.tag={operator_tag},\
          dataplane.image.repository={veneur},dataplane.image.tag={veneur_tag}"
@@ -119,7 +137,7 @@ pub(super) fn pipeline(cluster: &Cluster, images: &Images, progress: &Progress) 
         cluster.apply(&pipeline)?;
         wait(step, LIMIT, || {
             let get = ["get", "veneurpipelines.veneur.dev", PIPELINE, "--namespace", METRICS, "--output=json"];
-            Ok(until(pipeline_lacks(&json(cluster, &get)?, &images.veneur.reference)))
+            Ok(until(pipeline_lacks(&json(&on(cluster), &get)?, &images.veneur.reference)))
         })
     })
 }
@@ -131,7 +149,7 @@ pub(super) fn application(cluster: &Cluster, images: &Images, progress: &Progres
         // Sidecars are placed when a pod is created, and stay as they are.
         let wanted = images.veneur.reference.as_str();
         let current = |pod: &Value| sidecar(pod).is_some_and(|sidecar| sidecar["image"] == wanted);
-        let stale = !pods(cluster, SHOP, APPLICATION_LABEL)?.iter().all(current);
+        let stale = !pods(&on(cluster), SHOP, APPLICATION_LABEL)?.iter().all(current);
         cluster.apply(&application)?;
         if stale {
             cluster.kubectl(["rollout", "restart", "deployment/sample", "--namespace", SHOP])?;
@@ -144,8 +162,8 @@ fn wait_for_pods(cluster: &Cluster, step: &Step) -> Result<Application> {
     let mut looks = 0;
     let pods = wait(step, LIMIT, || {
         looks += 1;
-        let deployment = json(cluster, &["get", "deployment", "sample", "--namespace", SHOP, "--output=json"])?;
-        let pods = pods(cluster, SHOP, APPLICATION_LABEL)?;
+        let deployment = json(&on(cluster), &["get", "deployment", "sample", "--namespace", SHOP, "--output=json"])?;
+        let pods = pods(&on(cluster), SHOP, APPLICATION_LABEL)?;
         Ok(match deployment_lacks(&deployment, &pods) {
             Some(lacking) => ControlFlow::Continue(lacking),
             None => ControlFlow::Break(pods),
@@ -176,9 +194,9 @@ fn split(example: &str, image: &str) -> Option<(String, String)> {
 }
 
 /// Pods with this label, those that are ending excepted.
-fn pods(cluster: &Cluster, namespace: &str, label: &str) -> Result<Vec<Value>> {
+fn pods(kubectl: Kubectl<'_>, namespace: &str, label: &str) -> Result<Vec<Value>> {
     let get = ["get", "pods", "--namespace", namespace, "--selector", label, "--output=json"];
-    let mut list = json(cluster, &get)?;
+    let mut list = json(kubectl, &get)?;
     let Value::Array(mut pods) = list["items"].take() else { bail!("kubectl's list of pods has no items") };
     pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null());
     Ok(pods)
@@ -193,8 +211,8 @@ fn until(lacking: Option<String>) -> ControlFlow<(), String> {
     lacking.map_or(ControlFlow::Break(()), ControlFlow::Continue)
 }
 
-fn json(cluster: &Cluster, get: &[&str]) -> Result<Value> {
-    serde_json::from_str(&cluster.kubectl(get)?).context("kubectl printed no JSON")
+fn json(kubectl: Kubectl<'_>, get: &[&str]) -> Result<Value> {
+    serde_json::from_str(&kubectl(get)?).context("kubectl printed no JSON")
 }
 
 #[cfg(test)]
