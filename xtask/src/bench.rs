@@ -19,6 +19,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 
+pub(crate) use admission::Admission;
 pub(crate) use cgroup::Cgroup;
 pub(crate) use forward::Tier;
 pub(crate) use programs::Programs;
@@ -39,7 +40,7 @@ pub(crate) enum Bench {
     /// What it costs to route and merge partials, beside the original; half an hour.
     Forward(forward::Forward),
     /// How long the webhook takes for a pod: 100 reviews a second straight to it, beside a real API server; needs root.
-    Admission(admission::Admission),
+    Admission(Admission),
     /// The operator with 1,000 pipelines and 10,000 pods, on etcd and API server alone; needs root, ten minutes.
     Scale(Scale),
 }

@@ -86,7 +86,8 @@ struct Up {
 
 #[derive(Args)]
 struct Test {
-    /// Also what takes long: floods of contexts and datagrams, the operator at scale, and the cluster tests three times over.
+    /// Also what takes long: floods of contexts and datagrams, the operator's admissions and the operator at scale, and the
+    /// cluster tests three times over.
     #[arg(long, conflicts_with = "only")]
     all: bool,
     /// Only a part of it.
@@ -108,7 +109,7 @@ enum Part {
     Mixed,
     /// What must not bring an instance down: floods of contexts and datagrams; needs root.
     Endurance,
-    /// The operator with 1,000 pipelines and 10,000 pods; needs root.
+    /// What the operator's webhook takes for a pod, and the operator with 1,000 pipelines and 10,000 pods; needs root.
     Scale,
     /// The cluster tests.
     Cluster,

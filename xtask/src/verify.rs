@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::cluster::progress::Progress;
 use crate::cluster::{self, Cluster, Name, Parts, workspace};
 use crate::images::{self, Images};
-use crate::{chart, demo::install, endurance, fuzz, scale::Scale, tidy, tools};
+use crate::{bench::Admission, chart, demo::install, endurance, fuzz, scale::Scale, tidy, tools};
 
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,13 +22,13 @@ pub(crate) enum Extent {
     Mixed,
     /// The runs of `endurance` alone.
     Endurance,
-    /// The operator at scale alone.
+    /// What the webhook takes for a pod, and the operator at scale, alone.
     Scale,
     /// The cluster tests alone.
     Cluster,
     /// What every change has to pass.
     Normal,
-    /// Also what takes long: the runs of `endurance`, the operator at scale, and the cluster tests three times over.
+    /// Also what takes long: the runs of `endurance`, the bars of the operator, and the cluster tests three times over.
     All,
 }
 
@@ -47,6 +47,7 @@ pub(crate) fn run(extent: Extent, file: Option<&str>, keep: bool, progress: &Pro
         endurance::run(progress)?;
     }
     if matches!(extent, Extent::Scale | Extent::All) {
+        Admission::default().run(progress)?;
         Scale::default().run(progress)?;
     }
     if matches!(extent, Extent::Cluster | Extent::Normal | Extent::All) {
