@@ -58,6 +58,8 @@ fn three_pods_get_one_true_percentile_and_every_ledger_closes() {
     each_pod_publishes_its_own_series_and_no_percentile(&received, boundary, &pods);
     each_series_has_one_owner_in_each_interval(&received, &fleet);
     every_ledger_closes(&fleet, &shop);
+    proxies_may_watch_the_members_of_their_namespace_and_nothing_else(&metrics, &shop);
+    sidecars_have_no_token(&shop);
 }
 
 #[test]
@@ -204,6 +206,54 @@ fn every_ledger_closes(fleet: &Fleet<'_>, shop: &Namespace) {
             // The sidecar found its proxy by the Service's name, from inside a scratch image.
             assert_ne!(forward["acknowledged"], 0, "{pod}: {status:#}");
         }
+    }
+}
+
+fn proxies_may_watch_the_members_of_their_namespace_and_nothing_else(metrics: &Namespace, shop: &Namespace) {
+    let account = format!("--as=system:serviceaccount:{}:fleet-proxy", metrics.0);
+    let may = |verb: &str, resource: &str, namespace: &Namespace| {
+        let asked = kubectl(&["auth", "can-i", verb, resource, "--namespace", &namespace.0, &account]);
+        matches!(asked.as_deref().map(str::trim), Ok("yes"))
+    };
+    let slices = "endpointslices.discovery.k8s.io";
+    for verb in ["get", "list", "watch"] {
+        assert!(may(verb, slices, metrics), "proxies may not {verb} {slices}");
+        assert!(!may(verb, slices, shop), "proxies may {verb} {slices} of another namespace");
+        for resource in ["pods", "secrets", "configmaps", "services", "endpoints", "nodes"] {
+            assert!(!may(verb, resource, metrics), "proxies may {verb} {resource}");
+        }
+    }
+    for (verb, resource) in [("create", slices), ("patch", slices), ("delete", slices), ("create", "pods")] {
+        assert!(!may(verb, resource, metrics), "proxies may {verb} {resource}");
+    }
+    // What the proxies run as is that account.
+    let pods = get(&["-n", &metrics.0, "pods", "-l", "veneur.dev/role=proxy"]).expect("listed");
+    for pod in pods["items"].as_array().expect("pods") {
+        assert_eq!(pod["spec"]["serviceAccountName"], "fleet-proxy");
+    }
+}
+
+/// Where the API server would mount a token, there is an empty folder.
+fn sidecars_have_no_token(shop: &Namespace) {
+    let listed = get(&["-n", &shop.0, "pods", "-l", "app=sample"]).expect("listed");
+    let pods = listed["items"].as_array().expect("pods");
+    assert_eq!(pods.len(), 3);
+    let named = |list: &Value, name: &str| {
+        let found = list.as_array().into_iter().flatten().find(|one| one["name"] == name);
+        found.expect("the pod has it").clone()
+    };
+    for pod in pods {
+        let sidecar = named(&pod["spec"]["initContainers"], "veneur");
+        let begins = |text: &Value, with: &str| text.as_str().is_some_and(|text| text.starts_with(with));
+        let mut of_tokens = sidecar["volumeMounts"].as_array().expect("mounts").clone();
+        of_tokens.retain(|mount| {
+            begins(&mount["mountPath"], "/var/run/secrets") || begins(&mount["name"], "kube-api-access-")
+        });
+        assert_eq!(of_tokens.len(), 1, "{sidecar:#}");
+        assert_eq!(of_tokens[0]["mountPath"], "/var/run/secrets/kubernetes.io/serviceaccount");
+        let volume = named(&pod["spec"]["volumes"], of_tokens[0]["name"].as_str().expect("a name"));
+        let is_empty = json!({ "name": volume["name"], "emptyDir": volume["emptyDir"] }) == volume;
+        assert!(is_empty && volume["emptyDir"].is_object(), "{volume:#}");
     }
 }
 
