@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
-use veneur_e2e::{Namespace, Refusal, apply, eventually, get, helm, kubectl};
+use veneur_e2e::{Namespace, Refusal, apply, eventually, get, helm, kubectl, sample_image};
 
 const SYSTEM: &str = "veneur-system";
 const ACCOUNT: &str = "--as=system:serviceaccount:veneur-system:veneur-operator";
@@ -208,6 +208,45 @@ fn the_operator_reads_no_secret_of_others_and_grants_nothing_that_it_lacks() {
         .map(|binding| binding["roleRef"]["name"].clone())
         .collect();
     assert_eq!(of_account, ["veneur-operator"]);
+}
+
+/// Pods that the webhook saw, by the count of every replica.
+fn admissions() -> Result<u64, String> {
+    let of_operator = ["-n", SYSTEM, "pods", "-l", "app.kubernetes.io/component=operator"];
+    let listed = get(&of_operator).map_err(|refusal| refusal.0)?;
+    let replicas = listed["items"].as_array().into_iter().flatten();
+    let mut seen = 0;
+    // One that is ending is gone at the next look, and its count with it.
+    for pod in replicas.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()) {
+        let name = pod["metadata"]["name"].as_str().expect("a name");
+        let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{name}:8080/proxy/metrics");
+        let page = kubectl(&["get", "--raw", &path]).map_err(|refusal| refusal.0)?;
+        let counts = page.lines().filter(|line| line.starts_with("veneur_operator_admissions_total{"));
+        seen += counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>();
+    }
+    Ok(seen)
+}
+
+#[test]
+fn a_pod_that_did_not_opt_in_never_reaches_the_webhook() {
+    let _alone = alone();
+    rolled_out();
+    let namespace = Namespace::new("bystander");
+    pipeline(&namespace);
+    eventually("a pod that opted in is injected and counted", SOON, || {
+        let before = admissions()?;
+        let pod = admit(&namespace).map_err(|refusal| refusal.0)?;
+        let (stamp, after) = (&pod["metadata"]["annotations"]["veneur.dev/status"], admissions()?);
+        if stamp.is_string() && after > before { Ok(()) } else { Err(format!("{before}, {after}: {stamp}")) }
+    });
+    let before = eventually("every replica says what it saw", SOON, admissions);
+    let image = format!("--image={}", sample_image());
+    for (name, opted_out) in [("plain", None), ("refusing", Some("--annotations=veneur.dev/inject=false"))] {
+        let run = ["-n", &namespace.0, "run", name, &image, "--image-pull-policy=IfNotPresent"];
+        kubectl(&run.into_iter().chain(opted_out).collect::<Vec<_>>()).expect("the pod is created");
+    }
+    // The webhook counts before it answers, and the API server answers after it: nothing is to be waited for.
+    assert_eq!(eventually("every replica says what it saw", SOON, admissions), before);
 }
 
 #[test]
