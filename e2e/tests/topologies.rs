@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use veneur_e2e::{Namespace, apply, condition, eventually, get, is_ready, kubectl, sample_image};
 
 const SOON: Duration = Duration::from_mins(2);
@@ -122,4 +122,39 @@ fn tiers_that_encrypt_trust_each_other_and_the_sidecar_trusts_them() {
     // A counter of the pod's own: by the sidecar to a proxy, by the proxy to the global, both encrypted.
     let point = published(&namespace, "safe");
     assert!(point["tags"].to_string().contains("host:app"), "a pod's own: {point}");
+}
+
+/// The API server gives one pod to a Deployment whose number nobody owns.
+#[test]
+fn an_autoscaler_takes_over_the_number_of_proxies_and_gives_it_back() {
+    let namespace = Namespace::new("autoscaled");
+    let spec = "  proxy: { replicas: 2, resources: { requests: { cpu: 1m } } }
+  global: { replicas: 1 }
+  sinks: [{ name: debug, debug: {} }]";
+    apply(&pipeline(&namespace, "scaled", spec));
+    is_ready(&namespace, "scaled");
+    // Nothing measures here, so an autoscaler that is in place keeps the number that it finds.
+    let handed = |proxy: Value, to_autoscaler: bool| {
+        let change = json!({ "spec": { "proxy": proxy } }).to_string();
+        kubectl(&["-n", &namespace.0, "patch", "veneurpipeline", "scaled", "--type=merge", "-p", &change])
+            .expect("patched");
+        eventually(&format!("the autoscaler has the number: {to_autoscaler}"), SOON, || {
+            let of = ["-n", &namespace.0, "deployment", "scaled-proxy", "--show-managed-fields"];
+            let deployment = get(&of).map_err(|refusal| refusal.0)?;
+            let replicas = deployment["spec"]["replicas"].as_u64();
+            assert!(replicas >= Some(2), "{replicas:?} proxies on the way: {deployment:#}");
+            let mut owners = deployment["metadata"]["managedFields"].as_array().into_iter().flatten();
+            let operator = owners.any(|owner| {
+                owner["manager"] == "veneur-operator" && !owner["fieldsV1"]["f:spec"]["f:replicas"].is_null()
+            });
+            // Conditions are there once it has looked at the Deployment.
+            let autoscaler = get(&["-n", &namespace.0, "horizontalpodautoscaler", "scaled-proxy"]).ok();
+            let looked = autoscaler.as_ref().map(|it| it["status"]["conditions"].is_array());
+            let wanted = if to_autoscaler { (false, Some(true)) } else { (true, None) };
+            if (operator, looked) == wanted { Ok(()) } else { Err(format!("{operator}, {looked:?}, {replicas:?}")) }
+        });
+    };
+    handed(json!({ "replicas": null, "autoscaling": { "minReplicas": 2, "maxReplicas": 3 } }), true);
+    handed(json!({ "replicas": 2, "autoscaling": null }), false);
+    is_ready(&namespace, "scaled");
 }
