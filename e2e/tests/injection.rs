@@ -209,18 +209,22 @@ spec:
     let pods = || get(&["-n", &shop.0, "pods", "-l", "app=send"]).expect("listed")["items"].clone();
     eventually("both sidecars run the new image", Duration::from_mins(5), || {
         let pods = pods();
+        let is_next = |image: &str| image.ends_with(&format!(":{next}"));
+        // Never before those it sends to, not even one of them.
+        if pods.as_array().into_iter().flatten().filter_map(asked_image).any(is_next) {
+            for tier in ["proxy", "global"] {
+                let tier = format!("fleet-{tier}");
+                let tier = get(&["-n", &metrics.0, "deployment", &tier]).map_err(|refusal| refusal.0)?;
+                let image = tier["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+                assert!(is_next(image), "a sidecar is newer than {tier:#}");
+                assert_eq!(tier["status"]["observedGeneration"], tier["metadata"]["generation"], "{tier:#}");
+                assert_eq!(tier["status"]["updatedReplicas"], tier["spec"]["replicas"], "{tier:#}");
+            }
+        }
         let images: Vec<&str> = pods.as_array().into_iter().flatten().filter_map(sidecar_image).collect();
         let stamped = pods.as_array().into_iter().flatten().filter(|pod| stamped_image(pod).ends_with(&next)).count();
-        let done = images.len() == 2 && images.iter().all(|image| image.ends_with(&format!(":{next}"))) && stamped == 2;
-        if !done {
-            return Err(format!("{images:?}, {stamped} stamps"));
-        }
-        // Never before those it sends to.
-        for tier in ["proxy", "global"] {
-            let tier = get(&["-n", &metrics.0, "deployment", &format!("fleet-{tier}")]).map_err(|refusal| refusal.0)?;
-            assert_eq!(tier["status"]["updatedReplicas"], tier["spec"]["replicas"], "{tier:#}");
-        }
-        Ok(())
+        let done = images.len() == 2 && images.iter().all(|image| is_next(image)) && stamped == 2;
+        if done { Ok(()) } else { Err(format!("{images:?}, {stamped} stamps")) }
     });
     let (mut taken, mut sent) = (0.0, 0.0);
     for pod in pods().as_array().expect("a list") {
@@ -250,12 +254,16 @@ fn stamped_image(pod: &Value) -> String {
     stamp["image"].as_str().unwrap_or_default().to_owned()
 }
 
+/// The image that a pod's sidecar is to run, whether it does already or not.
+fn asked_image(pod: &Value) -> Option<&str> {
+    let containers = pod["spec"]["initContainers"].as_array()?;
+    containers.iter().find(|container| container["name"] == "veneur")?["image"].as_str()
+}
+
 fn sidecar_image(pod: &Value) -> Option<&str> {
     let statuses = pod["status"]["initContainerStatuses"].as_array()?;
     let ready = statuses.iter().any(|status| status["name"] == "veneur" && status["started"] == true);
-    let containers = pod["spec"]["initContainers"].as_array()?;
-    let sidecar = containers.iter().find(|container| container["name"] == "veneur")?;
-    sidecar["image"].as_str().filter(|_| ready)
+    asked_image(pod).filter(|_| ready)
 }
 
 #[test]
