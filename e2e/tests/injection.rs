@@ -270,8 +270,6 @@ fn sidecar_image(pod: &Value) -> Option<&str> {
 fn pods_that_the_webhook_missed_are_evicted_where_their_pipeline_says_so() {
     let (metrics, shop) = (Namespace::new("missed"), Namespace::new("missed-shop"));
     running(&metrics);
-    let evict = json!({"spec": {"injection": {"onMissed": "Evict"}}}).to_string();
-    kubectl(&["-n", &metrics.0, "patch", "veneurpipeline", "fleet", "--type=merge", "-p", &evict]).expect("patched");
     // As if the webhook were away: it does not see the pods of such a namespace.
     kubectl(&["label", "namespace", &shop.0, "veneur.dev/injection=disabled"]).expect("labelled");
     apply(&format!(
@@ -301,10 +299,23 @@ spec:
     };
     assert_eq!(injected(), 0);
     kubectl(&["label", "namespace", &shop.0, "veneur.dev/injection-"]).expect("the label is removed");
+    let counted = |missed: u64, workloads: &[String]| {
+        eventually(&format!("the status counts {missed} missed pods"), SOON, || {
+            let pipeline = get(&["-n", &metrics.0, "veneurpipeline", "fleet"]).map_err(|refusal| refusal.0)?;
+            let status = &pipeline["status"]["injection"];
+            let named = status["missedWorkloads"].as_array().cloned().unwrap_or_default();
+            if status["missed"] == missed && named == workloads { Ok(()) } else { Err(status.to_string()) }
+        });
+    };
+    counted(2, &[format!("{}/Deployment/quiet", shop.0)]);
+    assert_eq!(injected(), 0, "they are only reported, until their pipeline says otherwise");
+    let evict = json!({"spec": {"injection": {"onMissed": "Evict"}}}).to_string();
+    kubectl(&["-n", &metrics.0, "patch", "veneurpipeline", "fleet", "--type=merge", "-p", &evict]).expect("patched");
     eventually("all pods are made anew, with a sidecar", SOON, || {
         let injected = injected();
         if injected == 2 { Ok(()) } else { Err(format!("{injected} of 2")) }
     });
+    counted(0, &[]);
 }
 
 #[test]
