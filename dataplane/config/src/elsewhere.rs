@@ -37,10 +37,11 @@ pub(crate) const SERVER: &[(&str, Verdict)] = &[
     ("indicator_span_timer_name", Traces),
     ("objective_span_timer_name", Traces),
     ("trace_max_length_bytes", Traces),
+    // What is left of it once its own keys are read.
     (
         "tls",
         Refused(
-            "TLS between tiers does not exist yet, and partials would leave in plain text: remove the section to allow that",
+            "is read as forward_tls, and has to be a section of ca_file, cert_file, key_file and server_name alone: partials would leave in plain text",
         ),
     ),
     (

@@ -1,4 +1,4 @@
-//! Keys of 14.2.0 and before, read as today's.
+//! Keys of 14.2.0 and before, and the newest ones that have another name here, read as today's.
 //!
 //! A step over the tree, before anything is typed. Today's key wins where a file has both; a variable wins over a file,
 //! whichever name it has.
@@ -47,6 +47,10 @@ pub(crate) const SERVER: &[(&str, Older)] = &[
     ("tags", List("extend_tags")),
     ("udp_address", Address("statsd_listen_addresses", "udp://")),
     ("tcp_address", Address("statsd_listen_addresses", "tcp://")),
+    ("tls.ca_file", Nested("forward_tls", "ca_file")),
+    ("tls.cert_file", Nested("forward_tls", "cert_file")),
+    ("tls.key_file", Nested("forward_tls", "key_file")),
+    ("tls.server_name", Nested("forward_tls", "server_name")),
 ];
 
 pub(crate) const PROXY: &[(&str, Older)] = &[
@@ -70,7 +74,7 @@ pub(crate) fn read<T: Role>(tree: &mut Map<String, Value>, variable: Variable<'_
     let mut origins = Origins::new();
     let mut seen: Vec<Older> = Vec::new();
     for (key, meaning) in T::OLDER {
-        let in_file = tree.remove(*key);
+        let in_file = take(tree, key);
         let name = format!("{}{}", T::PREFIX, variables::name(key));
         let (value, wins, shown) = match (variable(&name), in_file) {
             (Some(text), _) => (from_text(&text, key), Wins::Older, name),
@@ -93,6 +97,17 @@ pub(crate) fn read<T: Role>(tree: &mut Map<String, Value>, variable: Variable<'_
         }
     }
     origins
+}
+
+/// Takes a key out of the tree, and its section with the last of its keys.
+fn take(tree: &mut Map<String, Value>, key: &str) -> Option<Value> {
+    let Some((section, key)) = key.split_once('.') else { return tree.remove(key) };
+    let inner = tree.get_mut(section)?.as_object_mut()?;
+    let value = inner.remove(key);
+    if inner.is_empty() {
+        tree.remove(section);
+    }
+    value
 }
 
 /// A variable's value: lists are told by their key's name, the rest by their look.
@@ -151,8 +166,11 @@ fn write(value: Value, meaning: Older, tree: &mut Map<String, Value>, wins: Wins
             Ok((path, key.to_owned()))
         }
         Nested(section, key) => {
-            let inner = tree.entry(section).or_insert_with(|| json!({})).as_object_mut();
-            let inner = inner.ok_or_else(|| format!("{section} is not a section"))?;
+            let inner = tree.entry(section).or_insert(Value::Null);
+            if inner.is_null() {
+                *inner = json!({});
+            }
+            let inner = inner.as_object_mut().ok_or_else(|| format!("{section} is not a section"))?;
             set(inner, key, value, wins).map_err(|()| format!("{section}.{key} is set"))?;
             Ok((format!("{section}.{key}"), format!("{section}.{key}")))
         }

@@ -59,7 +59,10 @@ fn every_key_of_the_newest_file_is_taken() {
 #[test]
 fn what_would_be_lost_in_silence_is_refused() {
     let cases = [
-        ("tls: {ca_file: /ca.pem}", "tls: TLS between tiers does not exist yet"),
+        ("tls: {ca: /ca.pem}", "tls: is read as forward_tls, and has to be a section of ca_file"),
+        ("tls: /ca.pem", "tls: is read as forward_tls, and has to be a section of ca_file"),
+        ("tls: {cert_file: a, key_file: b}", "forward_tls.cert_file: needs ca_file: without authorities"),
+        ("forward_tls: {ca_file: a, key_file: b}", "forward_tls.key_file: needs cert_file"),
         ("sources: [{kind: openmetrics}]", "sources: sources do not exist yet"),
         ("features: {enable_metric_sink_routing: true}", "features.enable_metric_sink_routing: true needs"),
         ("signalfx_api_key: secret", "signalfx_api_key: asks for a signalfx sink, which does not exist yet"),

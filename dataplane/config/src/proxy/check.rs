@@ -129,17 +129,7 @@ impl Proxy {
             [_] => {}
             [first, others @ ..] => wrong(first, format!("excludes {}: keep one of them", others.join(" and "))),
         }
-        let tls = &self.forward_tls;
-        let parts = [("cert_file", &tls.cert_file), ("key_file", &tls.key_file), ("server_name", &tls.server_name)];
-        for (key, _) in parts.into_iter().filter(|(_, text)| !tls.is_on() && !text.is_empty()) {
-            let problem = "needs ca_file: without authorities members are spoken to in plain text";
-            wrong(&format!("forward_tls.{key}"), problem.into());
-        }
-        match (tls.cert_file.is_empty(), tls.key_file.is_empty()) {
-            (false, true) => wrong("forward_tls.cert_file", "needs key_file, its key".into()),
-            (true, false) => wrong("forward_tls.key_file", "needs cert_file, its certificate".into()),
-            _ => {}
-        }
+        self.forward_tls.check(problems);
     }
 
     fn hashing(&self, problems: &mut Vec<Invalid>) {

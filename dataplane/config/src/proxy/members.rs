@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Every,
+    Every, Invalid,
     key::{Field, Report, Shape, leaf, section},
 };
 
@@ -116,5 +116,19 @@ impl ForwardTls {
     /// Whether members are spoken to over TLS.
     pub fn is_on(&self) -> bool {
         !self.ca_file.is_empty() || !self.ca.is_empty()
+    }
+
+    /// What is wrong with it: who shows a certificate, or expects a name, does not mean plain text.
+    pub(crate) fn check(&self, problems: &mut Vec<Invalid>) {
+        let mut wrong = |key: &str, problem: &str| problems.push(Invalid::new(format!("forward_tls.{key}"), problem));
+        let parts = [("cert_file", &self.cert_file), ("key_file", &self.key_file), ("server_name", &self.server_name)];
+        for (key, _) in parts.into_iter().filter(|(_, text)| !self.is_on() && !text.is_empty()) {
+            wrong(key, "needs ca_file: without authorities what is forwarded leaves in plain text");
+        }
+        match (self.cert_file.is_empty(), self.key_file.is_empty()) {
+            (false, true) => wrong("cert_file", "needs key_file, its key"),
+            (true, false) => wrong("key_file", "needs cert_file, its certificate"),
+            _ => {}
+        }
     }
 }

@@ -20,6 +20,7 @@ impl Validate for Server {
         self.listeners(&mut problems);
         self.node.check(&mut problems);
         self.ways(&mut problems);
+        self.forward_tls.check(&mut problems);
         problems.extend(sink::problems(&self.metric_sinks));
         problems.extend(routes::problems(&self.sink_routes, &self.metric_sinks));
         problems
