@@ -50,7 +50,9 @@ pub(crate) const SERVER: &[(&str, Verdict)] = &[
     ),
     (
         "metric_sink_routing",
-        NoEffect("the original heeds it only with features.enable_metric_sink_routing, which does not exist yet"),
+        NoEffect(
+            "the original heeds it only with features.enable_metric_sink_routing; sink_routes says here which sinks get what",
+        ),
     ),
     ("features.migrate_metric_sinks", NoEffect("sinks are read in either form")),
     ("features.migrate_span_sinks", NoEffect("traces are not carried yet")),

@@ -177,7 +177,7 @@ section! {
     /// Switches of the original.
     #[derive(Eq)]
     pub struct Features {
-        /// Send each sink what `metric_sink_routing` says. Does not exist yet: `true` is refused.
+        /// Send each sink what `metric_sink_routing` says. `true` is refused: `sink_routes` does that here.
         fixed enable_metric_sink_routing: bool = false,
         /// Report the process's own memory, threads and age.
         fixed diagnostics_metrics_enabled: bool = false,

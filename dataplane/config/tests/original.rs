@@ -50,6 +50,8 @@ fn every_key_of_the_newest_file_is_taken() {
             "sentry_dsn"
         ]
     );
+    let routing = parsed.notes.iter().find(|note| note.key == "metric_sink_routing").expect("is told");
+    assert!(routing.text.contains("sink_routes says here"), "{routing}");
     let server = parsed.config;
     assert_eq!(server.statsd_listen_addresses.len(), 4);
     assert_eq!((server.num_readers, server.extend_tags.len()), (1, 0));
@@ -64,7 +66,10 @@ fn what_would_be_lost_in_silence_is_refused() {
         ("tls: {cert_file: a, key_file: b}", "forward_tls.cert_file: needs ca_file: without authorities"),
         ("forward_tls: {ca_file: a, key_file: b}", "forward_tls.key_file: needs cert_file"),
         ("sources: [{kind: openmetrics}]", "sources: sources do not exist yet"),
-        ("features: {enable_metric_sink_routing: true}", "features.enable_metric_sink_routing: true needs"),
+        (
+            "features: {enable_metric_sink_routing: true}",
+            "features.enable_metric_sink_routing: true needs metric_sink_routing, which is not read: write its rules as sink_routes",
+        ),
         ("signalfx_api_key: secret", "signalfx_api_key: asks for a signalfx sink, which does not exist yet"),
         ("forward_address: https://global:8127", "forward_address: \"https://global:8127\" must look like"),
         ("forward_address: 'http://'", "forward_address: \"http://\" must look like http://veneur-proxy:8127"),

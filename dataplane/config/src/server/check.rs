@@ -197,7 +197,7 @@ impl Server {
         if self.features.enable_metric_sink_routing {
             wrong(
                 "features.enable_metric_sink_routing",
-                "true needs metric_sink_routing, which does not exist yet: without it every sink gets everything"
+                "true needs metric_sink_routing, which is not read: write its rules as sink_routes, and remove this key"
                     .into(),
             );
         }
