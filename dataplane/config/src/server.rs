@@ -37,7 +37,7 @@ section! {
 
         /// Percentiles of histograms and timers, each above 0 and below 1 with at most five digits, no two equal.
         live percentiles: Vec<f64> = Vec::new(),
-        /// Aggregates of histograms and timers: `min`, `max`, `median`, `avg`, `count`, `sum`, `hmean`.
+        /// Aggregates of histograms and timers: `min`, `max`, `median`, `avg`, `count`, `sum`, `hmean`, none twice.
         live aggregates: Vec<Aggregate> = vec![Aggregate::Min, Aggregate::Max, Aggregate::Count],
         /// Tags added to every context formed here; they replace a client's tags of the same key.
         live extend_tags: Vec<String> = Vec::new(),

@@ -51,9 +51,19 @@ fn every_error_is_reported_at_once_with_its_key() {
 }
 
 #[test]
-fn a_percentile_is_given_once() {
-    let error = parse::<Server>("veneur.yaml", "percentiles: [0.5, 0.99, 0.50]").expect_err("one is given twice");
-    assert!(error.to_string().starts_with("veneur.yaml: percentiles[2]: 0.5 appears twice"), "{error}");
+fn what_is_published_is_given_once_and_has_a_name() {
+    for (text, expected) in [
+        ("percentiles: [0.5, 0.99, 0.50]", "percentiles[2]: 0.5 appears twice"),
+        ("percentiles: [0.999999]", "percentiles[0]: 0.999999 must have at most five digits"),
+        ("percentiles: [0]", "percentiles[0]: 0 must lie between 0 and 1"),
+        ("percentiles: [1]", "percentiles[0]: 1 must lie between 0 and 1"),
+        ("aggregates: [min, max, min]", "aggregates[2]: \"min\" appears twice"),
+    ] {
+        let error = parse::<Server>("veneur.yaml", text).expect_err(text).to_string();
+        assert!(error.starts_with(&format!("veneur.yaml: {expected}")), "{error}");
+    }
+    parse::<Server>("veneur.yaml", "{percentiles: [0.99999], aggregates: [min, max, median, avg, count, sum, hmean]}")
+        .expect("each is given once");
 }
 
 #[test]

@@ -91,6 +91,13 @@ impl Server {
                 wrong(key, format!("{percentile} appears twice: its points would bear the same name, remove one"));
             }
         }
+        for (index, aggregate) in self.aggregates.iter().enumerate() {
+            if self.aggregates[..index].contains(aggregate) {
+                let name = serde_json::json!(aggregate);
+                let problem = format!("{name} appears twice: its points would be published twice, remove one");
+                wrong(format!("aggregates[{index}]"), problem);
+            }
+        }
         for (index, excluded) in self.tags_exclude.iter().enumerate() {
             if excluded.split('|').any(str::is_empty) {
                 let problem = format!("{excluded:?} must look like tag, or tag|sink|sink");
