@@ -197,10 +197,11 @@ fn secrets(call: &Call) -> Secrets {
     if call.print_secrets { Secrets::Shown } else { Secrets::Redacted }
 }
 
-/// SIGTERM from a kubelet, SIGINT from a terminal.
+/// SIGTERM from a kubelet, SIGINT from a terminal, and SIGUSR2, by which the original was told to stop gracefully.
 struct Stopping {
     terminate: Signal,
     interrupt: Signal,
+    graceful: Signal,
 }
 
 impl Stopping {
@@ -208,6 +209,7 @@ impl Stopping {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
             interrupt: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
+            graceful: signal(SignalKind::user_defined2()).context("cannot listen for SIGUSR2")?,
         })
     }
 
@@ -215,6 +217,7 @@ impl Stopping {
         let name = tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.graceful.recv() => "SIGUSR2",
         };
         tracing::info!(signal = name, "Stopping");
     }

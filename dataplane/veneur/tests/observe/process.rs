@@ -120,6 +120,23 @@ async fn a_post_ends_the_process_as_a_signal_does() {
 }
 
 #[tokio::test]
+async fn the_originals_signal_for_a_graceful_stop_delivers_the_interval_under_way() {
+    let backend = backend().await;
+    let SinkKind::Datadog(Datadog { api_hostname, .. }) = &backend.sink.kind else { panic!("a datadog sink") };
+    let sink = format!(
+        "metric_sinks: [{{kind: datadog, name: dd, config: {{api_key: hunter2, api_hostname: '{api_hostname}'}}}}]\n"
+    );
+    let mut process = Process::start(&["local"], Some(&(CONFIG.replace("1s", "3600s") + &sink)));
+    let to = process.address("address=udp://").await;
+    process.says("Running").await;
+    emit(to, "last.words:1|c");
+    process.signal("USR2");
+    assert!(process.ended().await.success(), "{}", process.log());
+    process.says("signal=\"SIGUSR2\"").await;
+    assert!((backend.total("last.words") - 1.0).abs() < 1e-9, "{}", process.log());
+}
+
+#[tokio::test]
 async fn the_level_of_the_log_follows_the_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("veneur.yaml");
