@@ -124,7 +124,7 @@ section! {
         /// Where self-metrics are sent.
         fixed address: String = String::new(),
         /// Accepted for the original's files.
-        fixed aggregation_interval: Every = Every::seconds(10),
+        fixed aggregation_interval: Every = Every::seconds(0),
         /// Accepted for the original's files.
         fixed channel_buffer_size: usize = 0,
         /// Accepted for the original's files.

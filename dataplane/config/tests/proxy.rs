@@ -61,10 +61,14 @@ fn every_key_of_the_newest_file_has_its_meaning_or_is_told_to_have_none() {
     told.sort();
     let without_effect = [
         "discovery_interval",
+        "grpc_server.max_connection_idle",
         "ignore_tags[2].unset",
         "runtime_metrics_interval",
         "send_buffer_size",
         "sentry_dsn",
+        "statsd.aggregation_interval",
+        "statsd.channel_buffer_size",
+        "statsd.messages_per_payload",
         "tls.server_name",
     ];
     assert_eq!(told, without_effect);

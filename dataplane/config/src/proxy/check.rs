@@ -29,6 +29,22 @@ impl Validate for Proxy {
             let key = format!("ignore_tags[{index}].unset");
             remark(&key, Weight::Info, "tags that match are ignored, as by the original's proxies");
         }
+        if !self.grpc_server.max_connection_idle.0.is_zero() {
+            let text = "a connection ends by its age, or when nobody answers";
+            remark("grpc_server.max_connection_idle", Weight::Info, text);
+        }
+        let gathering = [
+            ("aggregation_interval", !self.statsd.aggregation_interval.0.is_zero()),
+            ("channel_buffer_size", self.statsd.channel_buffer_size > 0),
+            ("messages_per_payload", self.statsd.messages_per_payload > 0),
+        ];
+        for (key, _) in gathering.into_iter().filter(|(_, set)| *set) {
+            remark(
+                &format!("statsd.{key}"),
+                Weight::Info,
+                "a report goes out at each interval, and nothing is gathered",
+            );
+        }
         for (key, time) in [("dial_timeout", self.dial_timeout), ("forward_timeout", self.forward_timeout)] {
             if time.0.is_zero() {
                 remark(key, Weight::Info, "a member that is silent is not waited for without end, but as by default");
