@@ -1,7 +1,8 @@
 //! Command lines: ours, and the original's as it is called.
 //!
 //! `veneur local|proxy|global` and `veneur config …` are ours. `veneur -f FILE` and `veneur-proxy -f FILE` are the
-//! original's: single-dash flags, the role told by the file, or by the name the executable is called by.
+//! original's: single-dash flags, the role told by the file, or by the name the executable is called by. `veneur` alone
+//! is such a call where variables say something, and asks for help where they do not.
 
 use std::{ffi::OsStr, path::Path};
 
@@ -14,7 +15,8 @@ use clap::{Parser, Subcommand};
     version,
     arg_required_else_help = true,
     after_help = "As the original: veneur -f FILE [-validate-config] [-validate-config-strict] [-print-secrets]\n\
-                  and, called as veneur-proxy: veneur-proxy -f FILE [-strict] [-print-secrets]"
+                  and, called as veneur-proxy: veneur-proxy -f FILE [-strict] [-print-secrets].\n\
+                  Without arguments: by VENEUR_* variables alone, if there are any."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -96,15 +98,16 @@ pub struct Call {
     pub print_secrets: bool,
 }
 
-/// Reads a command line. The error is for standard error or, where clap says so, for standard output.
-pub fn parse(arguments: &[String]) -> Result<Command, clap::Error> {
+/// Reads a command line; `configured` says whether variables configure a server. The error is for standard error or, where
+/// clap says so, for standard output.
+pub fn parse(arguments: &[String], configured: bool) -> Result<Command, clap::Error> {
     let (program, rest) =
         arguments.split_first().map_or(("veneur", &[][..]), |(program, rest)| (program.as_str(), rest));
     let called = Path::new(program).file_name().and_then(OsStr::to_str).unwrap_or_default();
     if called == "veneur-proxy" {
         return originals(Role::Proxy, rest);
     }
-    if rest.first().is_some_and(|first| is_originals(first)) {
+    if rest.first().map_or(configured, |first| is_originals(first)) {
         return originals(Role::Server, rest);
     }
     let run =
@@ -204,7 +207,7 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Result<Command, clap::Error> {
-        parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+        parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>(), false)
     }
 
     fn call(role: Role, file: Option<&str>, strict: bool, print_secrets: bool) -> Call {
@@ -227,6 +230,16 @@ mod tests {
         assert_eq!(read("veneur -print-secrets -f a.yaml").unwrap(), Command::Run(server(false, true)));
         let proxy = Command::Run(call(Role::Proxy, Some("p.yaml"), true, false));
         assert_eq!(read("/veneur/veneur-proxy -f p.yaml -strict").unwrap(), proxy);
+    }
+
+    #[test]
+    fn a_bare_name_runs_what_variables_say_or_asks_for_help() {
+        let bare = |configured| parse(&["/usr/bin/veneur".to_owned()], configured);
+        assert_eq!(bare(true).unwrap(), Command::Run(call(Role::Server, None, false, false)));
+        let help = bare(false).expect_err("nothing is said").to_string();
+        assert!(help.contains("Usage: veneur"), "{help}");
+        let proxy = parse(&["veneur-proxy".to_owned()], false).unwrap();
+        assert_eq!(proxy, Command::Run(call(Role::Proxy, None, false, false)));
     }
 
     #[test]

@@ -21,7 +21,7 @@ const BAD_CONFIGURATION: u8 = 78;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    let command = match cli::parse(&arguments) {
+    let command = match cli::parse(&arguments, settings::are_variables()) {
         Ok(command) => command,
         Err(error) => error.exit(),
     };

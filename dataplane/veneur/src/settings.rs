@@ -59,9 +59,20 @@ pub fn told<T>(parsed: Parsed<T>) -> T {
     parsed.config
 }
 
+/// Whether the process has variables that configure a server, its whole configuration or a key of it.
+pub fn are_variables() -> bool {
+    let known = veneur_config::variable_names::<Server>();
+    variables().any(|name| name == CONFIG || known.contains(&name))
+}
+
+/// Names of the process's variables.
+fn variables() -> impl Iterator<Item = String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
+}
+
 /// Logs which variables look like a role's and are not.
 pub fn tell_unknown_variables<T: Role>() {
-    let names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    let names: Vec<String> = variables().collect();
     for unknown in veneur_config::unknown_variables::<T>(names.iter().map(String::as_str)) {
         tracing::warn!(variable = unknown.key, nearest = unknown.nearest, "Nothing reads this variable");
     }

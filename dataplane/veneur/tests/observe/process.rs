@@ -2,12 +2,16 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    os::unix::fs::symlink,
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Mutex, PoisonError},
     thread::JoinHandle,
 };
 
 use super::*;
+
+const EXECUTABLE: &str = env!("CARGO_BIN_EXE_veneur");
 
 /// A running `veneur` and what it has logged so far.
 struct Process {
@@ -29,8 +33,15 @@ impl Drop for Process {
 
 impl Process {
     fn start(arguments: &[&str], config: Option<&str>) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_veneur"));
+        let mut command = Command::new(EXECUTABLE);
         command.args(arguments).env_clear().envs(config.map(|config| ("VENEUR_CONFIG", config)));
+        Self::run(command)
+    }
+
+    /// As the original is called, or by a link of another name.
+    fn called(program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().envs(variables.iter().copied());
         Self::run(command)
     }
 
@@ -95,6 +106,33 @@ impl Process {
 }
 
 const CONFIG: &str = "interval: 1s\nstatsd_listen_addresses: ['udp://127.0.0.1:0']\nhttp_address: 127.0.0.1:0\n";
+
+#[tokio::test]
+async fn variables_alone_make_a_local_or_a_global() {
+    let listen = ("VENEUR_STATSDLISTENADDRESSES", "udp://127.0.0.1:0");
+    let (forward, quiet) = (("VENEUR_FORWARDADDRESS", "127.0.0.1:9"), ("VENEUR_SELFMETRICS", "false"));
+    for (role, variables) in [("global", &[listen][..]), ("local", &[listen, forward, quiet][..])] {
+        let mut process = Process::called(Path::new(EXECUTABLE), &[], variables);
+        process.says("Running").await;
+        assert!(process.log().contains(&format!("role=\"{role}\"")), "{}", process.log());
+        process.signal("TERM");
+        assert!(process.ended().await.success(), "{}", process.log());
+    }
+}
+
+#[tokio::test]
+async fn a_link_named_veneur_proxy_runs_a_proxy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (program, file) = (folder.path().join("veneur-proxy"), folder.path().join("proxy.yaml"));
+    symlink(EXECUTABLE, &program).expect("a link");
+    let config = "grpc_address: 127.0.0.1:0\nself_metrics: false\nforward_addresses: ['127.0.0.1:9']\n";
+    std::fs::write(&file, config).expect("written");
+    let mut process = Process::called(&program, &["-f", file.to_str().expect("UTF-8")], &[]);
+    process.says("Running").await;
+    assert!(process.log().contains("role=\"proxy\""), "{}", process.log());
+    process.signal("TERM");
+    assert!(process.ended().await.success(), "{}", process.log());
+}
 
 #[tokio::test]
 async fn a_hangup_without_a_file_harms_nothing() {
