@@ -34,7 +34,8 @@ struct Tier {
 }
 
 impl Tier {
-    async fn start(with_proxy: bool) -> Self {
+    /// `follows` is what the local's file says of that.
+    async fn start(with_proxy: bool, follows: &str) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let sink = listener.local_addr().expect("bound");
         let (intake, mut serving) = (Arc::new(Intake::default()), JoinSet::new());
@@ -63,7 +64,7 @@ impl Tier {
         let (http, dogstatsd) = (free(), free_udp());
         let text = format!(
             "{TIER}hostname: pod\nstatsd_listen_addresses: [\"udp://{dogstatsd}\"]\nhttp_address: \"{http}\"\n\
-             forward_address: \"{to}\"\nforward_points: true\nfollow_settings: true\nextend_tags: [team:first]\n\
+             forward_address: \"{to}\"\nforward_points: true\n{follows}extend_tags: [team:first]\n\
              instance_tags: [tier:own]\n"
         );
         let local = start("local", http, &text);
@@ -82,6 +83,10 @@ impl Tier {
 
     fn hits(&self) -> Vec<Received> {
         self.intake.received().into_iter().filter(|point| point.metric == "hits").collect()
+    }
+
+    fn published(&self) -> f64 {
+        self.hits().iter().map(Received::total).sum()
     }
 
     /// Sends until a point with these tags is published.
@@ -112,7 +117,7 @@ fn replace(file: &Path, text: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_local_takes_what_its_proxy_or_global_offers_without_a_restart() {
     for with_proxy in [true, false] {
-        let mut tier = Tier::start(with_proxy).await;
+        let mut tier = Tier::start(with_proxy, "follow_settings: true\n").await;
         tier.until_published_with(&["team:a", "tier:own"]).await;
         tier.offer("b");
         tier.until_published_with(&["team:b", "tier:own"]).await;
@@ -127,7 +132,24 @@ async fn a_local_takes_what_its_proxy_or_global_offers_without_a_restart() {
         for process in [&mut tier.local].into_iter().chain(&mut tier.proxy).chain([&mut tier.global]) {
             process.stop().await;
         }
-        let published: f64 = tier.hits().iter().map(Received::total).sum();
+        let published = tier.published();
         assert!((published - tier.sent as f64).abs() < 1e-6, "{} sent, {published} published", tier.sent);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_takes_a_changed_file_and_every_sample_counts() {
+    let mut tier = Tier::start(false, "").await;
+    tier.until_published_with(&["team:first", "tier:own"]).await;
+    let file = tier.local.configuration().to_owned();
+    let text = fs::read_to_string(&file).expect("is there");
+    for team in ["second", "third"] {
+        replace(&file, &text.replace("team:first", &format!("team:{team}")));
+        tier.local.hang_up();
+        tier.until_published_with(&[&format!("team:{team}"), "tier:own"]).await;
+    }
+    tier.local.stop().await;
+    tier.global.stop().await;
+    let published = tier.published();
+    assert!((published - tier.sent as f64).abs() < 1e-6, "{} sent, {published} published", tier.sent);
 }

@@ -71,6 +71,24 @@ async fn closed(stream: &mut TcpStream) {
 }
 
 #[tokio::test]
+async fn two_readers_share_an_address_of_ipv6_and_lose_nothing() {
+    // With port 0 each reader would get a port of its own.
+    let free = std::net::UdpSocket::bind("[::1]:0").and_then(|socket| socket.local_addr()).expect("loopback");
+    let running = start(&Settings { readers: 2, ..listening(&format!("udp://{free}")) }).await;
+    let [to, same] = running.dogstatsd[..] else { panic!("a socket for each reader: {:?}", running.dogstatsd) };
+    assert_eq!([to, same], [free; 2]);
+    // The kernel shares them out by their senders' addresses.
+    for _ in 0..64 {
+        let sender = std::net::UdpSocket::bind("[::1]:0").expect("loopback");
+        sender.send_to(b"a:1|c\nb:2|g\nbad", to).expect("sent");
+    }
+    let each = || running.listeners().iter().map(|one| one.account.lock().samples.aggregated).collect::<Vec<_>>();
+    until("the samples are aggregated", || each().iter().sum::<u64>() == 128).await;
+    assert!(each().len() == 2 && each().iter().all(|one| *one > 0), "{:?}", each());
+    assert_eq!(running.stop().await.unaccounted(), 0);
+}
+
+#[tokio::test]
 async fn lines_over_tcp_are_samples_however_they_are_cut() {
     let running = start(&listening("tcp://127.0.0.1:0")).await;
     assert_eq!(running.listeners()[0].protocol, "dogstatsd-tcp");

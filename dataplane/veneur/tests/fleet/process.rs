@@ -137,6 +137,16 @@ impl Process {
         self.child.wait().expect("is our child");
     }
 
+    /// Sends SIGHUP: its configuration is to be read again.
+    pub(crate) fn hang_up(&self) {
+        kill(self.pid(), Signal::SIGHUP).expect("it runs");
+    }
+
+    /// The file of its configuration.
+    pub(crate) fn configuration(&self) -> &Path {
+        &self.config
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).expect("pids are small"))
     }
