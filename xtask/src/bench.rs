@@ -35,7 +35,7 @@ use crate::{scale::Scale, verify};
 pub(crate) enum Bench {
     /// Rank errors, sizes and times of sketches beside other implementations'.
     Sketch,
-    /// What it costs to take samples in, beside a receiver that does nothing and the original; a quarter of an hour.
+    /// What it costs to take samples in, beside a receiver that does nothing and the original; half an hour.
     Ingest(Ingest),
     /// What it costs to route and merge partials, beside the original; half an hour.
     Forward(forward::Forward),
