@@ -22,6 +22,9 @@ const BOMB_RATE: u64 = 8_000;
 /// Most memory that a bomb may take, in bytes.
 const BOMB_BOUND: u64 = 1 << 30;
 
+/// `max_state_bytes` as it is by default.
+const STATE_BOUND: u64 = 512 << 20;
+
 /// Datagrams of 20 lines a second of the flood: what a generator reaches wherever this runs.
 const FLOOD_RATE: u64 = 40_000;
 const FLOOD_SECONDS: f64 = 20.0;
@@ -52,7 +55,13 @@ fn bomb(programs: &Programs) -> Result<()> {
     let load = Load::mix(BOMB, 20, BOMB_RATE, 180.0).visits(1);
     let sent = load.send(programs, receiver.port)?;
     ensure!(sent.samples == u64::from(BOMB), "only {} of {BOMB} contexts were sent in time", sent.samples);
-    check(&mut receiver, sent.packets, BOMB_BOUND)
+    check(&mut receiver, sent.packets, BOMB_BOUND)?;
+    let status = receiver.status()?;
+    let state = status["state_bytes"].as_u64().with_context(|| format!("/status has no state_bytes: {status}"))?;
+    ensure!(state <= STATE_BOUND, "{state} bytes of state are kept, {STATE_BOUND} are allowed");
+    let folded = count(&status, "samples", "folded")?;
+    ensure!(folded > 0, "every context found room: this was no bomb");
+    Ok(())
 }
 
 /// Where the generator cannot reach twice of what ours reads, ours is held to a share of its core.

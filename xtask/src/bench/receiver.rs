@@ -55,11 +55,13 @@ pub(crate) struct Place<'a> {
     pub(crate) cgroup: Option<&'a Cgroup>,
     /// Where it accepts connections besides.
     pub(crate) tcp: Option<u16>,
+    /// Lines of ours' configuration besides.
+    pub(crate) own: &'a str,
 }
 
 impl Default for Place<'_> {
     fn default() -> Self {
-        Self { interval_seconds: 10, cgroup: None, tcp: None }
+        Self { interval_seconds: 10, cgroup: None, tcp: None, own: "" }
     }
 }
 
@@ -99,7 +101,7 @@ impl Receiver {
 
     fn ours(programs: &Programs, place: Place<'_>, sinks: &str) -> Result<Self> {
         let (port, http) = (free_udp_port()?, free_tcp_port()?);
-        let file = configuration("ours", place, port, http, sinks)?;
+        let file = configuration("ours", place, port, http, &format!("{sinks}{}", place.own))?;
         let mut command = Command::new(&programs.ours);
         command.args(["local", "-f", &file]).env("VENEUR_LOG", "warn");
         Self::spawn(&command, place, port, Some((http, "/ready")), None)
