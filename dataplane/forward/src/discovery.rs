@@ -42,6 +42,9 @@ pub struct Service {
 /// moved from slice to slice is missing for a moment.
 const VANISHED_AFTER: Duration = Duration::from_millis(500);
 
+/// What a proxy says whose members have all gone. It keeps them: a Service that is mistyped looks the same.
+const NONE_READY: &str = "no endpoint is ready";
+
 /// Members and when the slices that list them were last written, in Unix milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
@@ -94,7 +97,8 @@ async fn track(
     let mut known = BTreeSet::new();
     let mut missing: BTreeMap<String, Instant> = BTreeMap::new();
     let mut newest_ms = 0;
-    let mut failing = Condition::default();
+    let (mut failing, mut deserted) = (Condition::default(), Condition::default());
+    let mut had_members = false;
     let mut events = std::pin::pin!(events);
     loop {
         let overdue = missing.values().min().copied();
@@ -140,10 +144,12 @@ async fn track(
         if listed.is_empty() {
             let mut membership = membership(slices.values(), port, &known);
             // Without the newest slice the others look older than what was said before.
-            match membership.members.len() {
+            let members = membership.members.len();
+            match members {
                 0 => tally.failed(Duration::ZERO),
                 members => tally.answered(members, Duration::ZERO),
             }
+            had_members |= members > 0;
             newest_ms = newest_ms.max(membership.written_ms);
             membership.written_ms = newest_ms;
             let listed: BTreeSet<String> = membership.members.iter().map(|member| member.name.clone()).collect();
@@ -154,6 +160,18 @@ async fn track(
             }
             known = listed;
             on(Seen::Membership(membership));
+            match deserted.look(u64::from(had_members && members == 0)) {
+                Some(Turn::Begun) => tracing::warn!("No endpoint is ready: the ring stays as it is"),
+                Some(Turn::Over { .. }) => {
+                    tracing::info!(members, "Endpoints are ready again");
+                    on(Seen::Blind(None));
+                }
+                None => {}
+            }
+            if deserted.lasts() {
+                // Also if it was said before: a watch that works again has taken that back.
+                on(Seen::Blind(Some(NONE_READY.to_owned())));
+            }
         }
     }
 }
@@ -275,20 +293,75 @@ mod tests {
         }
     }
 
-    /// What `track` tells of slices that are listed one after the other, a second apart.
-    async fn told(listings: Vec<Value>) -> Vec<Seen> {
-        let (events, feed) = tokio::sync::mpsc::channel(1);
+    /// Lets `track` tell `on` of slices that are listed one after the other, a second apart; `None`: the watch fails.
+    async fn feed(listings: Vec<Option<Value>>, on: impl FnMut(Seen)) {
+        let (sender, feed) = tokio::sync::mpsc::channel(1);
         let feed = tokio_stream::wrappers::ReceiverStream::new(feed);
-        let mut seen = Vec::new();
         let feeding = async move {
             for endpoints in listings {
-                events.send(Ok(watcher::Event::Apply(slice(&endpoints)))).await.expect("followed");
+                let applied = endpoints.map(|endpoints| watcher::Event::Apply(slice(&endpoints)));
+                sender.send(applied.ok_or(watcher::Error::NoResourceVersion)).await.expect("followed");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
         let tally = Tally::default();
-        tokio::join!(feeding, track(feed, "import", &tally, |told| seen.push(told)));
+        tokio::join!(feeding, track(feed, "import", &tally, on));
+    }
+
+    /// What `track` tells of slices that are listed so.
+    async fn told(listings: Vec<Value>) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        feed(listings.into_iter().map(Some).collect(), |told| seen.push(told)).await;
         seen
+    }
+
+    /// Why a router that follows such a watch is blind, and its members, after each thing it is told.
+    async fn views(listings: Vec<Option<Value>>) -> Vec<(Option<String>, usize)> {
+        let limits = crate::lane::Limits { max_bytes: 1024, max_age: Duration::from_mins(1) };
+        let router = Router::new("proxy-0", Duration::from_secs(10), limits, Arc::default());
+        let mut views = Vec::new();
+        feed(listings, |seen| {
+            seen.tell(&router);
+            let view = router.view();
+            views.push((view.blind, view.members.len()));
+        })
+        .await;
+        views.dedup();
+        views
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ring_whose_members_have_all_gone_stays_and_says_so_until_one_is_back() {
+        let (ready, leaving) = (json!({ "ready": true }), json!({ "ready": false, "terminating": true }));
+        let none = || Some("no endpoint is ready".to_owned());
+        let [empty, left, back] = [json!([]), json!([endpoint("a", &leaving)]), json!([endpoint("a", &ready)])];
+        let views = views(vec![
+            Some(empty.clone()),
+            Some(back.clone()),
+            Some(left.clone()),
+            Some(empty.clone()),
+            Some(back.clone()),
+        ])
+        .await;
+        assert_eq!(views, [(None, 0), (None, 1), (none(), 1), (None, 1)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_fails_is_blind_until_it_works_and_then_as_blind_as_its_answer() {
+        let [empty, one] = [json!([]), json!([endpoint("a", &json!({ "ready": true }))])];
+        let views =
+            views(vec![Some(one.clone()), None, Some(one.clone()), None, Some(empty.clone()), None, Some(one.clone())]);
+        let views = views.await;
+        let seen: Vec<&str> = views
+            .iter()
+            .map(|(why, members)| match why.as_deref() {
+                None if *members == 1 => "sees",
+                Some("no endpoint is ready") => "none",
+                Some(why) if why.starts_with("EndpointSlices cannot be watched: ") => "lost",
+                _ => "else",
+            })
+            .collect();
+        assert_eq!(seen, ["sees", "lost", "sees", "lost", "sees", "none", "lost", "sees"], "{views:?}");
     }
 
     #[tokio::test(start_paused = true)]

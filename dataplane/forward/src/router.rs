@@ -127,7 +127,7 @@ impl Router {
             }
             Change::Readdressed => tracing::info!("A member has a new address"),
             Change::RefusedEmpty if routes.timeline.latest().is_none() => tracing::info!("No member yet"),
-            Change::RefusedEmpty => tracing::warn!("Membership is empty: keeping the last good ring"),
+            Change::RefusedEmpty => tracing::debug!("Membership is empty: keeping the last good ring"),
             Change::Unchanged => {}
         }
         self.retire(&mut routes);
