@@ -100,6 +100,11 @@ impl Intervals {
         boundaries.into_iter().map(|boundary_ms| self.publish(boundary_ms)).collect()
     }
 
+    /// A table like the others that is none of them.
+    pub fn aside(&self) -> Interval {
+        Interval::new(self.seed)
+    }
+
     /// Contexts waiting in all unpublished intervals.
     pub fn contexts(&self) -> usize {
         self.tables.values().map(Interval::len).sum()

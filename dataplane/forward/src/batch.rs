@@ -1,9 +1,13 @@
 //! What travels together, and the facts about it that are not part of any metric.
 
 use tonic::metadata::MetadataMap;
+use veneur_ring::Member;
 use veneur_wire::metricpb::Metric;
 
-use crate::packed::{Packed, Packing};
+use crate::{
+    dialect::Dialect,
+    packed::{Packed, Packing},
+};
 
 /// Header by which a peer says that it understands our extensions, in requests and answers.
 pub const EXTENSIONS: &str = "veneur-ext";
@@ -15,6 +19,7 @@ const SENDER: &str = "veneur-sender";
 const SEQUENCE: &str = "veneur-sequence";
 const FAILOVER: &str = "veneur-failover";
 const LEAVER: &str = "veneur-leaver";
+const LEAVER_ADDRESS: &str = "veneur-leaver-address";
 
 /// Metrics that are sent, answered and accounted for together.
 #[derive(Debug, Clone)]
@@ -36,6 +41,8 @@ pub struct Facts {
     pub failover: bool,
     /// The global that gives away what it owned, because it stops; empty otherwise. Routed as if it were no member.
     pub leaver: String,
+    /// Where the leaver imports, `HOST:PORT`: members that are known by their addresses have no other name. May be empty.
+    pub leaver_address: String,
 }
 
 impl Batch {
@@ -66,6 +73,11 @@ impl Batch {
         self.metrics.bytes()
     }
 
+    /// Its metrics, to do something else with them than to send them.
+    pub fn into_metrics(self) -> Vec<Metric> {
+        self.metrics.metrics().collect()
+    }
+
     /// Takes out the metrics that a peer of the original could not read or would misread, and says how many: finished
     /// points, and what has no value of the original's kinds, as sketches of relative error.
     pub(crate) fn keep_what_the_original_reads(&mut self) -> u64 {
@@ -74,6 +86,20 @@ impl Batch {
 }
 
 impl Facts {
+    /// Whether a member is the leaver: by its name, or by the address at which it, or its host by name, imports.
+    pub(crate) fn is_left_by(&self, member: &Member) -> bool {
+        if self.leaver.is_empty() {
+            return false;
+        }
+        let (_, address) = Dialect::of(&member.address);
+        let by_address = || !self.leaver_address.is_empty() && address == self.leaver_address;
+        let by_host = || match (address.rsplit_once(':'), self.leaver_address.rsplit_once(':')) {
+            (Some((host, port)), Some((_, own))) => host == self.leaver && port == own,
+            _ => false,
+        };
+        member.name == self.leaver || by_address() || by_host()
+    }
+
     pub(crate) fn write(&self, metadata: &mut MetadataMap) {
         metadata.insert(EXTENSIONS, "1".parse().expect("a digit is a header value"));
         if let Ok(sender) = self.sender.parse() {
@@ -83,9 +109,10 @@ impl Facts {
         if self.failover {
             metadata.insert(FAILOVER, "1".parse().expect("a digit is a header value"));
         }
-        if let Some(leaver) = Some(&self.leaver).filter(|leaver| !leaver.is_empty()).and_then(|name| name.parse().ok())
-        {
-            metadata.insert(LEAVER, leaver);
+        for (key, text) in [(LEAVER, &self.leaver), (LEAVER_ADDRESS, &self.leaver_address)] {
+            if let Some(text) = Some(text).filter(|text| !text.is_empty()).and_then(|text| text.parse().ok()) {
+                metadata.insert(key, text);
+            }
         }
     }
 
@@ -96,6 +123,7 @@ impl Facts {
             sequence: text(SEQUENCE).and_then(|number| number.parse().ok()).unwrap_or_default(),
             failover: metadata.contains_key(FAILOVER),
             leaver: text(LEAVER).unwrap_or_default().to_owned(),
+            leaver_address: text(LEAVER_ADDRESS).unwrap_or_default().to_owned(),
         }
     }
 }
@@ -107,6 +135,19 @@ mod tests {
     use veneur_wire::{encode_partial, metricpb};
 
     use super::*;
+
+    #[test]
+    fn a_leaver_is_known_by_its_name_and_by_where_it_imports() {
+        let facts =
+            Facts { leaver: "a".into(), leaver_address: "10.0.0.1:8128".into(), sequence: 7, ..Facts::default() };
+        let is = |name: &str, address: &str| facts.is_left_by(&Member { name: name.into(), address: address.into() });
+        assert!(is("a", "10.0.0.9:1") && is("10.0.0.1:8128", "10.0.0.1:8128") && is("a:8128", "grpc+unary://a:8128"));
+        assert!(!is("b", "10.0.0.1:8129") && !is("a:8129", "a:8129") && !is("b", "10.0.0.2:8128"));
+        assert!(!Facts::default().is_left_by(&Member { name: String::new(), address: String::new() }));
+        let mut metadata = MetadataMap::new();
+        facts.write(&mut metadata);
+        assert_eq!(Facts::read(&metadata), facts);
+    }
 
     #[test]
     fn a_peer_of_the_original_gets_no_event_and_no_check() {

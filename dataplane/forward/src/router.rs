@@ -69,6 +69,8 @@ struct Routes {
     ready: bool,
     /// Why members are not known any more, while that is so.
     blind: Option<String>,
+    /// Whether the newest membership has no member: those of the ring are on their way out, as far as anybody knows.
+    deserted: bool,
 }
 
 impl Router {
@@ -93,6 +95,7 @@ impl Router {
                 since_ms: None,
                 ready: false,
                 blind: None,
+                deserted: false,
             }),
         }
     }
@@ -116,6 +119,7 @@ impl Router {
     /// Takes a membership that was written at `written_ms`.
     pub fn change(&self, written_ms: u64, members: Vec<Member>) {
         let mut routes = self.routes();
+        routes.deserted = members.is_empty();
         members.iter().for_each(|member| routes.absent.listed(member));
         match routes.timeline.change(written_ms, members) {
             Change::First => {
@@ -277,8 +281,10 @@ impl Router {
                 unrouted += 1;
                 continue;
             };
-            let stays = |member: &Member| facts.leaver.is_empty() || member.name != facts.leaver;
-            let Some(owner) = ring.owner_among(key, stays).or_else(|| ring.owner(key)) else {
+            let stays = |member: &Member| !facts.is_left_by(member);
+            // What the leaver had for itself is of whoever comes next.
+            let next = || timeline.latest().and_then(|ring| ring.owner_among(key, stays));
+            let Some(owner) = ring.owner_among(key, stays).or_else(next) else {
                 unrouted += 1;
                 continue;
             };
@@ -295,7 +301,7 @@ impl Router {
             let batches = Batch::of(packing, || {
                 // Finished points keep the facts of their origin, by which a global can tell whose they are.
                 let own = if finished { facts.clone() } else { self.next_facts() };
-                Facts { failover, leaver: String::new(), ..own }
+                Facts { failover, leaver: String::new(), leaver_address: String::new(), ..own }
             });
             let lane = lanes.entry(member.clone()).or_insert_with_key(|member| self.start_lane(member, tasks));
             batches.into_iter().for_each(|batch| lane.offer_waiting(batch, since));
@@ -366,7 +372,7 @@ impl Importer for Router {
         }
 
         let mut routes = self.routes();
-        if routes.draining {
+        if routes.draining || routes.is_last(facts) {
             return Err(Stopping);
         }
         let good = addressed.len() as u64;
@@ -377,6 +383,15 @@ impl Importer for Router {
         });
         self.route(&mut routes, facts, &arrived, addressed, Instant::now());
         Ok(())
+    }
+}
+
+impl Routes {
+    /// Whether nobody could take what a leaver gives away: it has to publish that itself.
+    fn is_last(&self, facts: &Facts) -> bool {
+        let stays = |member: &Member| !facts.is_left_by(member);
+        let others = || self.timeline.latest().is_some_and(|ring| ring.members().iter().any(stays));
+        !facts.leaver.is_empty() && (self.deserted || !others())
     }
 }
 

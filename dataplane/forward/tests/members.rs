@@ -229,6 +229,32 @@ async fn what_a_leaver_gives_away_never_comes_back_to_it() {
 }
 
 #[tokio::test]
+async fn what_the_last_member_gives_away_is_refused_unread() {
+    let last = Peer::start().await;
+    let proxy = proxy(LONG, vec![last.member("last")]);
+    let facts = Facts { leaver: "last".into(), ..Facts::default() };
+    assert_eq!(proxy.router.import(&facts, vec![counter("c")]), Err(Stopping));
+    assert_eq!(proxy.account.snapshot(), Ledger::default(), "it is the leaver's still");
+    let other = Facts { leaver: "other".into(), ..Facts::default() };
+    proxy.import(&other, 1);
+    proxy.router.change(1, Vec::new());
+    assert_eq!(proxy.router.import(&other, vec![counter("c")]), Err(Stopping), "the last one leaves as well");
+}
+
+#[tokio::test]
+async fn what_a_leaver_had_alone_goes_to_the_member_that_comes_next() {
+    let (leaver, next) = (Peer::start().await, Peer::start().await);
+    let proxy = proxy(LONG, vec![leaver.member("leaver")]);
+    // Written just now, so that it governs no stamp of the interval under way.
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
+    let now_ms = u64::try_from(now.as_millis()).expect("before the year 500,000,000");
+    proxy.router.change(now_ms, vec![next.member("next")]);
+    proxy.import(&Facts { leaver: "leaver".into(), ..Facts::default() }, 200);
+    proxy.until("everything is delivered", |ledger| ledger.acknowledged == 200).await;
+    assert_eq!((leaver.seen().len(), next.seen().len()), (0, 200));
+}
+
+#[tokio::test]
 async fn a_vanished_member_is_out_although_it_answers() {
     let (vanished, other) = (Peer::start().await, Peer::start().await);
     let proxy = proxy(LONG, vec![vanished.member("vanished"), other.member("other")]);

@@ -1,7 +1,7 @@
 //! The loop that ends intervals.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +12,10 @@ use std::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use veneur_aggregate::{Flush, Interval, Publishing, Top};
+use veneur_forward::Batch;
 use veneur_metric::{Point, Stamp, Tags};
+use veneur_sinks::Items;
+use veneur_wire::{Item, decode};
 
 use crate::{
     aside::Aside,
@@ -177,6 +180,53 @@ impl Flusher {
             handover.give(part.partials);
             self.output.send(Flush { partials: Vec::new(), ..part }, stamp);
         });
+    }
+
+    /// Publishes what was to be given away and nobody took. It is on the ledger as held.
+    pub(crate) fn take_back(&self, batches: Vec<Batch>) {
+        if batches.is_empty() {
+            return;
+        }
+        tracing::info!(batches = batches.len(), "Nobody else took what was handed over: publishing it");
+        let (under_way, published_ms) = (Stamp::under_way(clock::now_ms(), self.interval), *self.published_ms.borrow());
+        let (mut tables, mut items) = (BTreeMap::new(), Items::default());
+        let (mut merged, mut refused) = (0, Vec::new());
+        for batch in batches {
+            let (facts, mut passed) = (batch.facts.clone(), Vec::new());
+            for metric in batch.into_metrics() {
+                match decode(&metric) {
+                    Ok(Item::Partial(partial)) => {
+                        let own = partial.stamp.map(|stamp| stamp.on_grid(self.interval));
+                        // What is late joins what is published last.
+                        let stamp = own.filter(|stamp| stamp.boundary_ms > published_ms).unwrap_or(under_way);
+                        let table = tables.entry(stamp).or_insert_with(|| lock(&self.open).intervals.aside());
+                        match table.merge(partial, false) {
+                            Ok(()) => merged += 1,
+                            Err(_) => refused.push("type_mismatch"),
+                        }
+                    }
+                    Ok(_) if self.output.passes_points() => passed.push(metric),
+                    Ok(Item::Point(point, _)) => items.points.push(point),
+                    Ok(Item::Event(event, _)) => items.events.push(event),
+                    Ok(Item::Check(check, _)) => items.checks.push(check),
+                    Err(reason) => refused.push(reason.reason()),
+                }
+            }
+            self.output.pass_on(&facts, passed);
+        }
+        let finished = items.len() as u64;
+        let nowhere = if self.output.sinks.is_empty() { finished } else { 0 };
+        self.output.account.record(|ledger| {
+            let taken = merged + finished - nowhere;
+            ledger.held -= taken.min(ledger.held);
+            ledger.merged += taken;
+            ledger.drop_held("no_sink", nowhere);
+            refused.into_iter().for_each(|reason| ledger.drop_held(reason, 1));
+        });
+        self.output.publish(items);
+        for (stamp, table) in tables {
+            self.publish(stamp, last_second(stamp, clock::now_ms()), table);
+        }
     }
 
     fn publish(&self, stamp: Stamp, timestamp: i64, interval: Interval) {

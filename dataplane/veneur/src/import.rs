@@ -44,8 +44,7 @@ pub(crate) struct Merger {
 impl Importer for Merger {
     fn import(&self, facts: &Facts, metrics: Vec<Metric>) -> Result<(), Stopping> {
         if let Some(handover) = self.handover.get() {
-            handover.relay(facts, metrics);
-            return Ok(());
+            return handover.relay(facts, metrics);
         }
         self.file(facts, metrics.iter().map(decode))
     }
@@ -53,8 +52,7 @@ impl Importer for Merger {
     fn import_messages(&self, facts: &Facts, messages: &mut dyn Iterator<Item = &[u8]>) -> Result<(), Stopping> {
         if let Some(handover) = self.handover.get() {
             let metrics = messages.map(|message| Metric::decode(message).unwrap_or_default());
-            handover.relay(facts, metrics.collect());
-            return Ok(());
+            return handover.relay(facts, metrics.collect());
         }
         self.file(facts, messages.map(read))
     }

@@ -6,7 +6,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use veneur::{proxy, server};
 use veneur_config::{Datadog, Every, Proxy, Server, Sink, SinkKind};
 use veneur_forward::{
-    Batch, Facts,
+    Batch, Facts, Ledger,
     client::{Client, Outcome},
 };
 use veneur_intake::{Intake, Received};
@@ -20,8 +20,16 @@ const CONTEXTS: u64 = 100;
 /// So long that no boundary comes while the test runs, but for one run in some hundred; which ends as well.
 const INTERVAL: Duration = Duration::from_hours(1);
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_leaver_merged_is_published_by_the_others_and_what_still_comes_too() {
+/// Globals of these names that publish to one intake, and a proxy whose members they are.
+struct Fleet {
+    intake: Arc<Intake>,
+    proxy: proxy::Running,
+    globals: Vec<server::Running>,
+    _serving: JoinSet<std::io::Result<()>>,
+}
+
+/// `named` says how the proxy knows a global: by its name, and by its address.
+async fn fleet(names: &[&str], named: fn(&str, &str) -> Member) -> Fleet {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let intake_address = listener.local_addr().expect("bound");
     let (intake, mut serving) = (Arc::new(Intake::default()), JoinSet::new());
@@ -52,47 +60,97 @@ async fn what_a_leaver_merged_is_published_by_the_others_and_what_still_comes_to
             ..Server::default()
         }
     };
-    let leaver = server::start(&config("leaver")).await.expect("a global starts");
-    let stays = server::start(&config("stays")).await.expect("a global starts");
-    let member = |name: &str, global: &server::Running| Member {
-        name: name.into(),
-        address: global.grpc.expect("imports").to_string(),
-    };
-    proxy.change(1, vec![member("leaver", &leaver), member("stays", &stays)]);
+    let (mut globals, mut members) = (Vec::new(), Vec::new());
+    for name in names {
+        let global = server::start(&config(name)).await.expect("a global starts");
+        members.push(named(name, &global.grpc.expect("imports").to_string()));
+        globals.push(global);
+    }
+    proxy.change(1, members);
+    Fleet { intake, proxy, globals, _serving: serving }
+}
 
-    let mut client = Client::new(leaver.grpc.expect("imports").to_string());
-    assert_eq!(send(&mut client).await, 2 * CONTEXTS);
-    let mut leaving = JoinSet::new();
-    leaving.spawn(leaver.stop());
-    // While it leaves it relays; that it has begun to leave shows in what the other one gets.
-    let mut relayed = 0;
-    let left = loop {
-        if let Some(left) = leaving.try_join_next() {
-            break left.expect("no panic");
-        }
-        if let Outcome::Acknowledged(metrics) = client.send(batch()).await.outcome {
-            relayed += metrics;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    };
-    assert_eq!((left.unaccounted(), left.uncertain), (0, 0), "{left:?}");
-    assert!(left.dropped.is_empty(), "{left:?}");
-    assert_eq!(intake.received().len(), 0, "a leaver publishes nothing that others own");
-    let at_proxy = proxy.stop().await;
-    assert_eq!((at_proxy.acknowledged, at_proxy.unaccounted()), (at_proxy.imported, 0), "{at_proxy:?}");
-    let at_other = stays.stop().await;
-    assert_eq!(at_other.merged, at_proxy.acknowledged, "{at_other:?}");
+fn by_name(name: &str, address: &str) -> Member {
+    Member { name: name.into(), address: address.into() }
+}
 
+fn by_address(_: &str, address: &str) -> Member {
+    by_name(address, address)
+}
+
+/// That what was sent, of which half are counters of 1 and half timings, is published once.
+fn assert_published(intake: &Intake, metrics: u64) {
     let received = intake.received();
     let total = |name: &str, statistic: &str| -> f64 {
         let is = |point: &&Received| point.metric.starts_with(name) && point.metric.ends_with(statistic);
         received.iter().filter(is).map(Received::total).sum()
     };
-    // A counter of 1 and a timing, again and again.
-    let sent = u64::midpoint(2 * CONTEXTS, relayed) as f64;
+    let sent = metrics as f64 / 2.0;
     let (requests, timings) = (total("fleet.requests.", ""), total("fleet.latency.", ".count"));
     assert!((requests - sent).abs() < 1e-6 && (timings - sent).abs() < 1e-6, "{requests} and {timings} of {sent}");
+}
+
+/// Stops the leaver, and gives its ledger and how much it took while it left.
+async fn leaves(leaver: server::Running, client: &mut Client) -> (Ledger, u64) {
+    let mut leaving = JoinSet::new();
+    leaving.spawn(leaver.stop());
+    let mut relayed = 0;
+    loop {
+        if let Some(left) = leaving.try_join_next() {
+            return (left.expect("no panic"), relayed);
+        }
+        if let Outcome::Acknowledged(metrics) = client.send(batch()).await.outcome {
+            relayed += metrics;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn is_published_by_the_others(named: fn(&str, &str) -> Member) {
+    let mut fleet = fleet(&["leaver", "stays"], named).await;
+    let leaver = fleet.globals.remove(0);
+    let mut client = Client::new(leaver.grpc.expect("imports").to_string());
+    assert_eq!(send(&mut client).await, 2 * CONTEXTS);
+    let (left, relayed) = leaves(leaver, &mut client).await;
+    assert_eq!((left.unaccounted(), left.uncertain), (0, 0), "{left:?}");
+    assert!(left.dropped.is_empty(), "{left:?}");
+    assert_eq!(left.imported, 2 * CONTEXTS + relayed, "what it relays does not come back: {left:?}");
+    assert_eq!(fleet.intake.received().len(), 0, "a leaver publishes nothing that others own");
+    let at_proxy = fleet.proxy.stop().await;
+    assert_eq!((at_proxy.acknowledged, at_proxy.unaccounted()), (at_proxy.imported, 0), "{at_proxy:?}");
+    let at_other = fleet.globals.remove(0).stop().await;
+    assert_eq!(at_other.merged, at_proxy.acknowledged, "{at_other:?}");
     assert!(relayed > 0, "nothing came while it left");
+    assert_published(&fleet.intake, 2 * CONTEXTS + relayed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_leaver_merged_is_published_by_the_others_and_what_still_comes_too() {
+    is_published_by_the_others(by_name).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leaver_that_is_known_by_its_address_gets_nothing_back() {
+    is_published_by_the_others(by_address).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_member_publishes_what_it_merged_and_what_still_comes() {
+    let mut fleet = fleet(&["leaver"], by_name).await;
+    let leaver = fleet.globals.remove(0);
+    let mut client = Client::new(leaver.grpc.expect("imports").to_string());
+    assert_eq!(send(&mut client).await, 2 * CONTEXTS);
+    let (left, relayed) = leaves(leaver, &mut client).await;
+    assert_eq!((left.unaccounted(), left.uncertain, left.acknowledged), (0, 0, 0), "{left:?}");
+    assert!(left.dropped.is_empty(), "{left:?}");
+    let at_proxy = fleet.proxy.stop().await;
+    assert_eq!(
+        (at_proxy.imported, at_proxy.unaccounted()),
+        (0, 0),
+        "a proxy takes nothing back to the last: {at_proxy:?}"
+    );
+    assert!(relayed > 0, "nothing came while it left");
+    assert_published(&fleet.intake, 2 * CONTEXTS + relayed);
 }
 
 async fn send(client: &mut Client) -> u64 {

@@ -1,21 +1,25 @@
 //! How an instance ends: nothing that it answered for is left behind.
 
-use std::{
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use tokio::{task::JoinSet, time::Instant};
 use veneur_forward::{Ledger, lane::Lane};
 use veneur_metric::Stamp;
 
 use super::Running;
-use crate::{clock, handover::Handover};
+use crate::{
+    clock,
+    handover::{Handover, reached_at},
+};
 
 /// What part of a stopping global's time forwarding may take, and what part the sinks; the rest is for publishing.
 const DELIVERY_SHARE: u32 = 4;
 
 /// How long import calls under way may take to end once an instance stops.
 const CALLS_UNDER_WAY: Duration = Duration::from_secs(1);
+
+/// How long finding the own address may take, which asks for that of the proxy.
+const FINDING_ITSELF: Duration = Duration::from_secs(1);
 
 impl Running {
     /// Publishes and delivers everything, within the configured time, and returns the closing ledger.
@@ -32,32 +36,37 @@ impl Running {
             (None, true) => self.shutdown_timeout,
         };
         let publish_within = self.shutdown_timeout.saturating_sub(2 * deliver_within);
+        let mut handing = JoinSet::new();
         if self.grpc.is_some() {
-            self.leave(publish_within).await;
+            self.leave(publish_within, &mut handing).await;
         }
         self.importing.cancel();
         // Senders that keep their connection are refused from the last flush on.
         drop(tokio::time::timeout(CALLS_UNDER_WAY, self.import.join_next()).await);
-        if self.handover.get().is_none() {
+        let way = Arc::clone(&self.handover);
+        if way.get().is_none() {
             self.finish(None).await;
+        }
+        let deadline = Instant::now() + deliver_within;
+        if let Some(handover) = way.get() {
+            handover.end();
+            // The rest is for what comes back.
+            if tokio::time::timeout(deliver_within / 2, handing.join_next()).await.is_err() {
+                handing.shutdown().await;
+            }
+            self.flusher.take_back(handover.take_back());
         }
         let output = &self.flusher.output;
         if let Some(lane) = &output.lane {
             lane.close();
         }
-        if let Some(handover) = self.handover.get() {
-            handover.lane.close();
-        }
         let delivered =
-            tokio::time::timeout(deliver_within, async { while self.lanes.join_next().await.is_some() {} }).await;
+            tokio::time::timeout_at(deadline, async { while self.lanes.join_next().await.is_some() {} }).await;
         if delivered.is_err() {
             self.lanes.shutdown().await;
         }
         output.lane.iter().for_each(Lane::abandon);
         output.drain(deliver_within).await;
-        if let Some(handover) = self.handover.get() {
-            handover.lane.abandon();
-        }
         let ledger = output.account.snapshot();
         tracing::info!(?ledger, "Stopped");
         self.serving.cancel();
@@ -68,7 +77,7 @@ impl Running {
 
     /// Waits for the boundary at which proxies stop naming this instance an owner, and publishes that interval as always.
     /// Where that is too far off, what there is goes to the others through a proxy, and what still comes follows it.
-    async fn leave(&mut self, within: Duration) {
+    async fn leave(&mut self, within: Duration, handing: &mut JoinSet<()>) {
         let now_ms = clock::now_ms();
         let last = Stamp::under_way(now_ms + veneur_ring::SETTLE_MS, self.flusher.interval).boundary_ms;
         let lateness_ms = u64::try_from(self.lateness.as_millis()).unwrap_or(u64::MAX);
@@ -85,10 +94,15 @@ impl Running {
         };
         tracing::info!(?takes, ?within, proxy = target.address, "The next boundary is too far off: handing over");
         let account = Arc::clone(&self.flusher.output.account);
+        let address = match self.grpc {
+            Some(bound) => tokio::time::timeout(FINDING_ITSELF, reached_at(bound, &target.address)).await,
+            None => return,
+        };
+        let address = address.ok().and_then(Result::ok).map(|address| address.to_string()).unwrap_or_default();
         let lane = Lane::new(target, self.limits, Arc::clone(&account));
-        self.lanes.spawn(lane.clone().run());
+        handing.spawn(lane.clone().run());
         let name = self.flusher.output.name.clone();
-        let handover = Handover { name, lane, account, sequence: AtomicU64::new(0) };
+        let handover = Handover::new(name, address, lane, account);
         let way = Arc::clone(&self.handover);
         let handover = way.get_or_init(|| handover);
         // Whoever takes this instance for an owner learns of its leave within the time that changes take to settle.
