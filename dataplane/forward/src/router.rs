@@ -6,6 +6,7 @@
 mod absent;
 mod address;
 mod group;
+mod rehome;
 mod view;
 
 use std::{
@@ -17,7 +18,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use prost::Message as _;
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -201,21 +201,24 @@ impl Router {
         lanes.iter().for_each(Lane::abandon);
     }
 
-    /// Passes over members that do not answer, and ends lanes whose member has left every ring, as they empty. Runs until
-    /// `stop`.
+    /// Passes over members that do not answer, and ends lanes whose member has left every ring, as they empty. At each
+    /// boundary, gives away what waits for members that are passed over. Runs until `stop`.
     pub async fn tend(&self, stop: CancellationToken) {
         loop {
             let now_ms = now_ms();
             let boundary_ms = Stamp::under_way(now_ms, self.interval).boundary_ms;
             let boundary = tokio::time::sleep(Duration::from_millis(boundary_ms.saturating_sub(now_ms).max(1)));
-            tokio::select! {
+            let at_boundary = tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.noticed.notified() => {}
-                () = boundary => {}
-            }
+                () = self.noticed.notified() => false,
+                () = boundary => true,
+            };
             let mut routes = self.routes();
             self.look(&mut routes);
             self.retire(&mut routes);
+            if at_boundary {
+                self.rehome_stranded(&mut routes);
+            }
         }
     }
 
@@ -237,27 +240,6 @@ impl Router {
                 }
                 Turn::Stays => {}
             }
-        }
-    }
-
-    /// Gives what waits for a member to those that own it without that member.
-    fn rehome(&self, routes: &mut Routes, member: &Member) {
-        let Some(lane) = routes.lanes.get(member) else { return };
-        let waiting = lane.take_waiting();
-        self.rehome_batches(routes, waiting);
-    }
-
-    fn rehome_batches(&self, routes: &mut Routes, waiting: Vec<(Batch, Instant)>) {
-        let arrived = self.arrived();
-        for (batch, since) in waiting {
-            let count = batch.len();
-            let messages: Vec<Bytes> = batch.metrics.iter().map(|(_, message)| message).collect();
-            let facts = Facts { failover: true, ..batch.facts };
-            let addressed = |message| address(message, &facts, &arrived, &self.hashing).ok();
-            let addressed: Vec<Addressed<'_>> = messages.iter().filter_map(|message| addressed(message)).collect();
-            debug_assert_eq!(addressed.len() as u64, count, "what waits was valid when it came");
-            self.account.record(|ledger| ledger.rehomed += count);
-            self.route(routes, &facts, &arrived, addressed, since);
         }
     }
 

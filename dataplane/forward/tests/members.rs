@@ -220,6 +220,28 @@ async fn a_member_that_comes_back_gets_its_own_again_after_a_boundary() {
 }
 
 #[tokio::test]
+async fn what_waits_for_a_dead_member_goes_to_a_second_choice_that_came_back_later() {
+    let reserved = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = reserved.local_addr().expect("bound");
+    drop(reserved);
+    let late = Member { name: "late".into(), address: address.to_string() };
+    let dead = Member { name: "dead".into(), address: "127.0.0.1:1".into() };
+    let proxy = proxy(Duration::from_secs(1), vec![late, dead]);
+    proxy.import(&Facts::default(), 200);
+    proxy.until_absent("late", true).await;
+    proxy.until_absent("dead", true).await;
+    let ledger = proxy.account.snapshot();
+    assert_eq!(ledger.held, 200, "nobody takes it: {ledger:?}");
+
+    let (seen, mut serving) = (Arc::new(Seen::default()), JoinSet::new());
+    let (importer, never) = (Arc::clone(&seen), std::future::pending());
+    let listener = TcpListener::bind(address).await.expect("the port is free still");
+    serving.spawn(async move { serve(listener, Settings::default(), importer, never).await.expect("serves") });
+    let ledger = proxy.until("the share of the dead one has arrived", |ledger| ledger.acknowledged == 200).await;
+    assert!(ledger.dropped.is_empty() && ledger.uncertain == 0, "{ledger:?}");
+}
+
+#[tokio::test]
 async fn what_a_leaver_gives_away_never_comes_back_to_it() {
     let (leaver, other) = (Peer::start().await, Peer::start().await);
     let proxy = proxy(LONG, vec![leaver.member("leaver"), other.member("other")]);

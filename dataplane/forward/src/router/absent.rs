@@ -41,6 +41,11 @@ impl Absent {
         self.0.get(member).is_none_or(|absence| absence.until_ms.is_some_and(|until_ms| stamp.boundary_ms > until_ms))
     }
 
+    /// Whether a member is passed over for every stamp, so that what waits for it waits for nothing.
+    pub(super) fn is_away(&self, member: &Member) -> bool {
+        self.0.get(member).is_some_and(|absence| absence.until_ms.is_none())
+    }
+
     /// Passes over a member that is gone for good.
     pub(super) fn leave(&mut self, member: Member) {
         self.0.insert(member, Absence { until_ms: None, vanished: true });
