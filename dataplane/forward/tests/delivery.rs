@@ -247,18 +247,30 @@ async fn a_bad_metric_is_refused_alone() {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_member_that_left_is_still_accounted_for_at_the_end() {
+async fn what_waits_for_a_member_that_left_goes_to_one_that_stays() {
+    let (stays, account) = (peer().await, Arc::new(Account::default()));
+    let router = Router::new("proxy-0", Duration::from_secs(1), LIMITS, Arc::clone(&account));
+    // Port 1 refuses connections.
+    router.change(0, vec![Member { name: "left".into(), address: "127.0.0.1:1".into() }]);
+    router.import(&Facts::default(), vec![counter("c", None)]).expect("it is running");
+    router.change(1, vec![Member { name: "stays".into(), address: stays.address.clone() }]);
+    let ledger = until(&account, "it has arrived", |ledger| ledger.acknowledged == 1).await;
+    assert_eq!((ledger.rehomed, ledger.uncertain, ledger.held), (1, 0, 0), "{ledger:?}");
+    let seen = stays.seen.0.lock().expect("not poisoned").clone();
+    let [(facts, metric)] = seen.as_slice() else { panic!("one metric: {seen:?}") };
+    assert_eq!((facts.failover, metric.name.as_str()), (false, "c"), "it is the owner now");
+}
+
+#[tokio::test]
+async fn who_has_stopped_refuses_what_still_comes() {
     let account = Arc::new(Account::default());
     let router = Router::new("proxy-0", Duration::from_secs(1), LIMITS, Arc::clone(&account));
     // Port 1 refuses connections.
-    let member = |name: &str| Member { name: name.into(), address: "127.0.0.1:1".into() };
-    router.change(0, vec![member("left")]);
+    router.change(0, vec![Member { name: "dead".into(), address: "127.0.0.1:1".into() }]);
     router.import(&Facts::default(), vec![counter("c", None)]).expect("it is running");
-    router.change(1, vec![member("stays")]);
     router.drain(Duration::from_millis(200)).await;
     let ledger = account.snapshot();
-    assert_eq!((ledger.held, ledger.unaccounted()), (0, 0), "{ledger:?}");
-    assert_eq!(ledger.uncertain + ledger.dropped.values().sum::<u64>(), 1, "{ledger:?}");
+    assert_eq!((ledger.held, ledger.dropped["shutdown"], ledger.unaccounted()), (0, 1, 0), "{ledger:?}");
 
     let refused = router.import(&Facts::default(), vec![counter("too late", None)]);
     assert_eq!(refused, Err(Stopping), "nobody would deliver it");
