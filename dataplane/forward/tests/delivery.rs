@@ -130,10 +130,16 @@ async fn a_lane_never_holds_more_than_its_bytes_and_drops_the_oldest() {
         assert_eq!(ledger.unaccounted(), 0);
         assert_eq!(ledger.held + ledger.dropped.get("queue_full").copied().unwrap_or_default(), ledger.produced);
     }
+    let left = lane.take_waiting();
+    let names: Vec<String> =
+        left.iter().flat_map(|(batch, _)| batch.clone().into_metrics()).map(|metric| metric.name).collect();
+    let all: Vec<String> = (0..100).flat_map(|n| (0..10).map(move |m| format!("metric.{n}.{m}"))).collect();
+    assert!(!names.is_empty() && names.len() < all.len() && all.ends_with(&names), "the newest are left: {names:?}");
+    left.into_iter().for_each(|(batch, since)| lane.offer_waiting(batch, since));
     lane.abandon();
     let ledger = account.snapshot();
     assert_eq!((ledger.held, ledger.unaccounted()), (0, 0));
-    assert!(ledger.dropped["shutdown"] > 0, "{ledger:?}");
+    assert_eq!(ledger.dropped["shutdown"], names.len() as u64, "{ledger:?}");
 }
 
 /// Takes a batch and does not answer until the test lets it.
