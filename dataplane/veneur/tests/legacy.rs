@@ -8,11 +8,13 @@ use std::{
 };
 
 use flate2::{Compression, write::ZlibEncoder};
+use prost::Message as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
+use tokio_stream::wrappers::ReceiverStream;
 use veneur::{proxy, server};
 use veneur_config::{Datadog, Every, ForwardProtocol, Proxy, Server, Sink, SinkKind};
 use veneur_intake::{Intake, Received};
@@ -183,6 +185,24 @@ async fn a_proxy_takes_posts_and_forwards_in_every_dialect() {
         let sum: f64 = tier.intake.received().iter().map(Received::total).sum();
         assert!((sum - 600.0).abs() < 1e-6, "{protocol:?}: {sum}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_on_a_stream_is_merged_and_published_while_it_stays_open() {
+    let tier = tier().await;
+    let grpc = tier.global.grpc.expect("imports").to_string();
+    let (sender, messages) = tokio::sync::mpsc::channel(1);
+    let mut open = JoinSet::new();
+    open.spawn(async move { raw::stream(&grpc, "SendMetricsV2", ReceiverStream::new(messages)).await });
+    for name in ["first", "second"] {
+        sender.send(counter(name).encode_to_vec()).await.expect("it is open");
+        until("it is published", || (total(&tier.intake.received(), name) > 0.0).then_some(())).await;
+        assert!(open.try_join_next().is_none(), "nobody has closed it");
+    }
+    drop(sender);
+    open.join_next().await.expect("one call").expect("no panic").expect("answered OK");
+    let ledger = tier.global.stop().await;
+    assert_eq!((ledger.unaccounted(), ledger.merged), (0, 2), "{ledger:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

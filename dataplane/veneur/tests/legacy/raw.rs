@@ -1,5 +1,6 @@
 //! gRPC calls with whatever bytes a peer may send.
 
+use tokio_stream::Stream;
 use tonic::{
     Status,
     client::Grpc,
@@ -48,10 +49,18 @@ impl Decoder for Bytes {
 
 /// Sends messages to a method of `forwardrpc.Forward` in one stream, which for the wire is what one message alone is too.
 pub(crate) async fn call(address: &str, method: &str, messages: Vec<Vec<u8>>) -> Result<(), Status> {
+    stream(address, method, tokio_stream::iter(messages)).await
+}
+
+/// The same for messages that come with time. The answer comes once they have ended.
+pub(crate) async fn stream(
+    address: &str,
+    method: &str,
+    messages: impl Stream<Item = Vec<u8>> + Send + 'static,
+) -> Result<(), Status> {
     let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address").connect().await;
     let mut client = Grpc::new(channel.expect("connects"));
     client.ready().await.expect("ready");
     let path = PathAndQuery::try_from(format!("/forwardrpc.Forward/{method}")).expect("a path");
-    let messages = tonic::Request::new(tokio_stream::iter(messages));
-    client.client_streaming(messages, path, Bytes).await.map(drop)
+    client.client_streaming(tonic::Request::new(messages), path, Bytes).await.map(drop)
 }
