@@ -227,12 +227,10 @@ async fn sends(to: &str, metrics: Vec<Metric>) -> u64 {
     if let Outcome::Acknowledged(count) = outcome { count } else { 0 }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn malformed_imports_are_refused_alone_and_never_end_the_process() {
-    let tier = tier().await;
-    let grpc = tier.global.grpc.expect("imports").to_string();
+/// Does its worst to whoever imports there, and says how many good metrics went beside how many wrong imports.
+async fn harm(grpc: &str, http: Option<SocketAddr>) -> (u64, u64) {
     let (mut good, mut wrong) = (0, 0);
-    for to in [grpc.clone(), format!("grpc+unary://{grpc}")] {
+    for to in [grpc.to_owned(), format!("grpc+unary://{grpc}")] {
         for bad in metrics() {
             assert_eq!(sends(&to, vec![bad, counter("good")]).await, 2);
             (good, wrong) = (good + 1, wrong + 1);
@@ -241,39 +239,72 @@ async fn malformed_imports_are_refused_alone_and_never_end_the_process() {
     for bad in entries() {
         let beside = String::from_utf8(legacy::write([&counter("good")])).expect("JSON");
         let body = format!("[{bad},{}", &beside[1..]);
-        let (status, answer) = post(tier.global.http, Some("deflate"), &deflated(body.as_bytes())).await;
+        let (status, answer) = post(http, Some("deflate"), &deflated(body.as_bytes())).await;
         assert_eq!(status, 202, "{bad}: {answer}");
         (good, wrong) = (good + 1, wrong + 1);
     }
     for (encoding, body) in bodies() {
-        let (status, answer) = post(tier.global.http, encoding, &body).await;
+        let (status, answer) = post(http, encoding, &body).await;
         assert!([400, 413, 415].contains(&status), "{encoding:?} {}: {status} {answer}", body.len());
         wrong += 1;
     }
     for message in messages() {
         for method in ["SendMetrics", "SendMetricsV2"] {
-            drop(raw::call(&grpc, method, vec![message.clone()]).await);
+            drop(raw::call(grpc, method, vec![message.clone()]).await);
             wrong += 1;
         }
     }
     assert!(wrong > 200, "{wrong} cases");
 
     // It still answers, in all three.
-    assert_eq!(sends(&grpc, vec![counter("good")]).await, 1);
+    assert_eq!(sends(grpc, vec![counter("good")]).await, 1);
     assert_eq!(sends(&format!("grpc+unary://{grpc}"), vec![counter("good")]).await, 1);
-    assert_eq!(post(tier.global.http, None, &legacy::write([&counter("good")])).await.0, 202);
-    good += 3;
+    assert_eq!(post(http, None, &legacy::write([&counter("good")])).await.0, 202);
+    (good + 3, wrong)
+}
 
-    let ledger = tier.global.stop().await;
-    assert_eq!(ledger.unaccounted(), 0, "{ledger:?}");
-    assert_eq!(ledger.merged, good, "{ledger:?}");
-    let received = tier.intake.received();
+fn assert_good_alone_is_published(intake: &Intake, good: u64) {
+    let received = intake.received();
     assert!((total(&received, "good") - good as f64).abs() < 1e-6, "{received:#?}");
     assert!(received.iter().all(|point| point.metric == "good"), "{received:#?}");
+}
+
+/// One after the other: what is measured is the memory of the process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_imports_are_refused_alone_and_never_end_the_process() {
+    let Tier { intake, global, _intake } = tier().await;
+    let (good, wrong) = harm(&global.grpc.expect("imports").to_string(), global.http).await;
+    let ledger = global.stop().await;
+    assert_eq!((ledger.unaccounted(), ledger.merged), (0, good), "{ledger:?}");
+    assert_good_alone_is_published(&intake, good);
+
+    let Tier { intake, global, _intake } = tier().await;
+    let config = Proxy {
+        grpc_address: "127.0.0.1:0".into(),
+        http_address: "127.0.0.1:0".into(),
+        interval: Every::seconds(1),
+        self_metrics: false,
+        forward_addresses: vec![global.grpc.expect("imports").to_string()],
+        ..Proxy::default()
+    };
+    let proxy = proxy::start(&config).await.expect("a proxy starts");
+    let (beside, more) = harm(&proxy.grpc.to_string(), proxy.http).await;
+    let at_proxy = proxy.stop().await;
+    assert_eq!((at_proxy.unaccounted(), at_proxy.uncertain), (0, 0), "{at_proxy:?}");
+    let ledger = global.stop().await;
+    assert_eq!((ledger.unaccounted(), ledger.imported), (0, at_proxy.acknowledged), "{ledger:?}");
+    assert_eq!(ledger.merged, beside, "{ledger:?}");
+    assert_good_alone_is_published(&intake, beside);
+
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let peak =
         status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     let peak = peak.expect("a peak");
-    println!("{wrong} wrong imports, {good} good ones beside them, {} MiB at the most", peak / 1024);
+    println!(
+        "{} wrong imports, {} good ones beside them, {} MiB at the most",
+        wrong + more,
+        good + beside,
+        peak / 1024
+    );
     assert!(peak < MOST_MEMORY_KIB, "{peak} KiB");
 }
