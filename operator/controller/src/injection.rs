@@ -192,6 +192,13 @@ fn skipped(pod: &Pod<'_>, skip: Skip) -> Outcome {
     Outcome::Skipped { skip, patch }
 }
 
+/// The image that all globals and proxies of a pipeline were last seen to run in full; none where it has neither, or where
+/// they never did.
+pub(crate) fn rolled_out(pipeline: &VeneurPipeline) -> Option<&str> {
+    let has_tiers = pipeline.spec.global.enabled || pipeline.spec.proxy.enabled;
+    pipeline.status.as_ref().filter(|_| has_tiers)?.image.as_deref()
+}
+
 /// What a pod of this pipeline would be injected with now: its revision and its image.
 pub fn current(pipeline: &VeneurPipeline, defaults: &Defaults) -> Result<(String, String), Skip> {
     let (validated, settings) = (accepted(pipeline, defaults)?, Settings::of(pipeline));
@@ -199,11 +206,17 @@ pub fn current(pipeline: &VeneurPipeline, defaults: &Defaults) -> Result<(String
     Ok((revision, validated.image))
 }
 
+/// The pipeline as its pods get it: not the spec's image while the tiers still run another, or never will, because no node
+/// can pull it. A sidecar may be older than what it sends to, never newer.
 fn accepted(pipeline: &VeneurPipeline, defaults: &Defaults) -> Result<Validated, Skip> {
-    validate(pipeline, defaults).map_err(|invalid| {
+    let mut validated = validate(pipeline, defaults).map_err(|invalid| {
         let (namespace, name) = id(pipeline);
         SkipReason::PipelineNotAccepted.because(format!("{namespace}/{name}: {invalid}"))
-    })
+    })?;
+    if let Some(image) = rolled_out(pipeline) {
+        image.clone_into(&mut validated.image);
+    }
+    Ok(validated)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use veneur_operator_api::{ImageUpgrade, Management, VeneurPipeline};
 
 use crate::{
     events::{Events, Told},
-    injection::path,
+    injection::{path, rolled_out},
     pipelines::Pipelines,
     pods::{Outdated, Pods},
 };
@@ -95,7 +95,7 @@ fn image_of_tiers(pipeline: &VeneurPipeline) -> Result<Option<String>, NotDone> 
         return Ok(None);
     }
     // Not from the tiers' counts: those may still be of a Deployment's spec before.
-    status.image.clone().map(Some).ok_or(NotDone)
+    rolled_out(pipeline).map(|image| Some(image.to_owned())).ok_or(NotDone)
 }
 
 /// Takes note of how an exchange ended. A workload that is left alone from now on is told of.

@@ -233,6 +233,25 @@ fn a_sidecar_of_another_pipeline_is_replaced_and_the_stamp_tells_what_is_there()
 }
 
 #[test]
+fn while_tiers_are_upgraded_pods_get_the_image_that_these_run() {
+    let sidecar = |spec: &str, running: Option<&str>| {
+        let mut pipeline = pipeline("default", &format!("{{version: '2', {spec}}}"));
+        let status = json!({"observedGeneration": 1, "image": running});
+        pipeline.status = Some(serde_json::from_value(status).expect("a status"));
+        let pod = asking("metrics/default");
+        let outcome = decide(&pod, &named("shop"), &[&pipeline], &defaults(), "");
+        let after = patched(&pod, &outcome);
+        assert_eq!(after["spec"]["initContainers"][0]["image"], stamp(&after)["image"]);
+        after["spec"]["initContainers"][0]["image"].as_str().expect("an image").to_owned()
+    };
+    let (asked, running) = ("registry.example/veneur:2", "registry.example/veneur:1.2.3");
+    let no_tiers = "proxy: {enabled: false}, global: {enabled: false, forwardTo: 'veneur.other:8128'}";
+    assert_eq!(sidecar(SMALLEST, Some(running)), running, "whatever the spec asks for may not exist");
+    assert_eq!(sidecar(SMALLEST, None), asked, "they have never run");
+    assert_eq!(sidecar(no_tiers, Some(running)), asked, "there is nothing to be newer than");
+}
+
+#[test]
 fn kubernetes_expands_nothing_in_a_configuration() {
     assert!(sidecar_config("metrics/full").contains("price:5$$"));
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     context::Defaults,
-    injection::{Wish, choose, current, path, resolve},
+    injection::{Wish, choose, current, path, resolve, rolled_out},
     namespaces::Namespaces,
 };
 
@@ -96,13 +96,15 @@ pub struct Outdated {
 
 /// Revision and image of a pipeline's sidecars now; none where its spec is not accepted.
 type Current = Option<(String, String)>;
+/// What that depends on: uid, generation, and the image that the tiers run.
+type Basis = (Option<String>, Option<i64>, Option<String>);
 
 /// Counts, and remembers what is costly to find out.
 #[derive(Debug)]
 pub(super) struct Counter {
     defaults: Defaults,
-    /// By pipeline, as of a generation of one uid.
-    current: HashMap<String, (Option<String>, Option<i64>, Current)>,
+    /// By pipeline.
+    current: HashMap<String, (Basis, Current)>,
 }
 
 impl Counter {
@@ -132,7 +134,7 @@ impl Counter {
                     let counts = snapshot.pipelines.entry(pipeline.to_string()).or_default();
                     counts.wanted += 1;
                     counts.injected += 1;
-                    let Some((_, _, Some((now, wanted)))) = self.current.get(&**pipeline) else { continue };
+                    let Some((_, Some((now, wanted)))) = self.current.get(&**pipeline) else { continue };
                     let stale = image.as_ref().filter(|image| &***image != wanted);
                     if **revision == **now && stale.is_none() {
                         continue;
@@ -179,9 +181,10 @@ impl Counter {
         let mut before = std::mem::take(&mut self.current);
         for pipeline in pipelines {
             let key = path(pipeline);
-            let (uid, generation) = (pipeline.metadata.uid.clone(), pipeline.metadata.generation);
-            let known = before.remove(&key).filter(|(of, at, _)| *of == uid && *at == generation);
-            let known = known.unwrap_or_else(|| (uid, generation, current(pipeline, &self.defaults).ok()));
+            let image = rolled_out(pipeline).map(str::to_owned);
+            let basis = (pipeline.metadata.uid.clone(), pipeline.metadata.generation, image);
+            let known = before.remove(&key).filter(|(of, _)| *of == basis);
+            let known = known.unwrap_or_else(|| (basis, current(pipeline, &self.defaults).ok()));
             self.current.insert(key, known);
         }
     }

@@ -106,6 +106,28 @@ fn a_change_of_the_configuration_makes_pods_outdated_but_their_image_is_right() 
 }
 
 #[test]
+fn a_new_version_makes_pods_outdated_when_the_tiers_run_it() {
+    let tiers_run = |version: &str| {
+        let mut pipeline = pipeline("default", &format!("{{{SMALLEST}, version: '2'}}"));
+        let status = json!({"image": format!("registry.example/veneur:{version}")});
+        pipeline.status = Some(serde_json::from_value(status).expect("a status"));
+        pipeline
+    };
+    let mut records = Records::new(namespaces());
+    records.take(Event::Init);
+    records.take(Event::InitApply(injected("old", &tiers_run("1"))));
+    records.take(Event::InitDone);
+    let mut counter = Counter::new(defaults());
+    let mut wanted = |version: &str| {
+        let snapshot = counter.count(&records, &namespaces(), &[&tiers_run(version)]);
+        assert_eq!(snapshot.pipelines["metrics/default"].outdated as usize, snapshot.outdated.len());
+        snapshot.outdated.into_iter().map(|pod| pod.wanted).collect::<Vec<_>>()
+    };
+    assert!(wanted("1").is_empty(), "the upgrade has not come to sidecars");
+    assert_eq!(wanted("2"), ["registry.example/veneur:2"]);
+}
+
+#[test]
 fn what_sidecars_follow_while_they_run_makes_no_pod_outdated_unless_nobody_of_the_pipeline_offers_it() {
     for (spec, outdated) in [
         (SMALLEST, 0),

@@ -138,6 +138,10 @@ pub fn status(
         if let Some(node) = &tiers.node {
             status.node.clone_from(&node.status);
         }
+        if [&tiers.global, &tiers.proxy].iter().all(|tier| tier.reason == TierReason::Disabled) {
+            // Tiers that come back are new, and sidecars must not go back to what the earlier ones ran.
+            (status.version, status.image) = (None, None);
+        }
         if let Some(image) = rolled_out(tiers) {
             status.version = image.rsplit_once(['@', ':']).map(|(_, version)| version.to_owned());
             status.image = Some(image);

@@ -212,4 +212,6 @@ fn sidecars_get_an_image_when_both_tiers_have_it() {
     assert_eq!(rolling.version.as_deref(), Some("1.2.3"), "old proxies are still there");
     let done = alone(Some(&rolling), 2, &applied(newer.clone(), newer), &at(3));
     assert_eq!(done.version.as_deref(), Some("2"));
+    let gone = alone(Some(&done), 3, &applied(TierReport::disabled(), TierReport::disabled()), &at(4));
+    assert_eq!((gone.version, gone.image), (None, None), "tiers that come back have run nothing yet");
 }
