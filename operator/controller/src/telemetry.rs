@@ -37,7 +37,7 @@ pub enum Decision {
     Skipped,
     /// It did not ask.
     Untouched,
-    /// The review could not be answered; the pod started as it was.
+    /// By a fault of the operator it got none: the review could not be answered, or deciding failed.
     Failed,
 }
 

@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use crate::{
     certificates::tier::TierCertificates,
     context::Defaults,
-    injection::{self, Outcome},
+    injection::{self, Outcome, SkipReason},
     namespaces::Namespaces,
     pipelines::Pipelines,
     serve::text,
@@ -98,11 +98,7 @@ impl Webhook {
             return reviewed(&review, &Outcome::Untouched);
         }
         let outcome = self.review(&review).await.unwrap_or(Outcome::Untouched);
-        let (decision, reason) = match &outcome {
-            Outcome::Untouched => (Decision::Untouched, None),
-            Outcome::Injected { .. } => (Decision::Injected, None),
-            Outcome::Skipped { skip, .. } => (Decision::Skipped, Some(skip.reason)),
-        };
+        let (decision, reason) = decision(&outcome);
         self.telemetry.admitted(decision, reason, begun.elapsed());
         reviewed(&review, &outcome)
     }
@@ -133,6 +129,18 @@ impl Webhook {
             self.notices.tell(pod, namespace, &outcome);
         }
         Some(outcome)
+    }
+}
+
+/// How an outcome is counted. A mistake of ours is a failure, which somebody is alerted of, and not the pod's.
+fn decision(outcome: &Outcome) -> (Decision, Option<SkipReason>) {
+    match outcome {
+        Outcome::Untouched => (Decision::Untouched, None),
+        Outcome::Injected { .. } => (Decision::Injected, None),
+        Outcome::Skipped { skip, .. } if skip.reason == SkipReason::InternalError => {
+            (Decision::Failed, Some(skip.reason))
+        }
+        Outcome::Skipped { skip, .. } => (Decision::Skipped, Some(skip.reason)),
     }
 }
 

@@ -20,14 +20,15 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_util::sync::CancellationToken;
 
-use super::{Webhook, notices};
+use super::{Webhook, decision, notices};
 use crate::{
     certificates::certificate::{Authority, CurrentLeaf, Purpose},
     events::Events,
-    injection::Namespace,
+    injection::{Namespace, SkipReason, failed},
     namespaces::Namespaces,
     pipelines::pipelines,
     serve::serve,
+    telemetry::Decision,
     test_support::{SMALLEST, Seen, api_server, defaults, pipeline},
 };
 
@@ -210,6 +211,12 @@ async fn a_pod_is_never_refused() {
         assert_eq!(running.review(pod).await["response"]["allowed"], true);
     }
     running.end().await;
+}
+
+#[test]
+fn a_mistake_of_ours_is_counted_as_failed() {
+    let mistake = failed(&asking("metrics/default"));
+    assert_eq!(decision(&mistake), (Decision::Failed, Some(SkipReason::InternalError)));
 }
 
 #[tokio::test]
