@@ -12,14 +12,20 @@ use std::{
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, api::EvictParams};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use veneur_operator_api::{Management, OnMissed, VeneurPipeline};
 
 use crate::{
+    feeds::Key,
     injection::path,
+    live::Live,
     pipelines::Pipelines,
     pods::{Missed, Pods},
+    reconcile::apply::Permission,
 };
 
 /// Between two evictions of any pods.
@@ -33,8 +39,25 @@ const MEMORY: Duration = Duration::from_hours(3);
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Evicts until `stop`.
-pub async fn run(client: Client, mut pods: Pods, pipelines: Pipelines, stop: CancellationToken) {
+/// Whether the operator may evict, as far as it has tried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Permitted {
+    /// Yes, or it was not tried.
+    #[default]
+    Yes,
+    /// No: its role lacks it.
+    No,
+}
+
+/// Evicts until `stop`. Whether that is permitted is told, and the pipelines that it concerns are looked at.
+pub async fn run(
+    client: Client,
+    mut pods: Pods,
+    pipelines: Pipelines,
+    permitted: watch::Sender<Permitted>,
+    live: Arc<Live>,
+    stop: CancellationToken,
+) {
     let mut workloads = Workloads::default();
     let work = async {
         let mut next = Instant::now();
@@ -55,7 +78,13 @@ pub async fn run(client: Client, mut pods: Pods, pipelines: Pipelines, stop: Can
                 continue;
             };
             workloads.tried(pod, now, unix_seconds());
-            evict(&client, pod).await;
+            if let Some(now) = evict(&client, pod).await
+                && permitted.send_replace(now) != now
+            {
+                for pipeline in wanted.iter().filter_map(|pipeline| Key::parse(pipeline)) {
+                    live.wake(pipeline).await;
+                }
+            }
             next = Instant::now() + PACE;
         }
     };
@@ -64,27 +93,43 @@ pub async fn run(client: Client, mut pods: Pods, pipelines: Pipelines, stop: Can
 
 /// Pipelines, `NAMESPACE/NAME`, whose missed pods are to go.
 fn evicting(pipelines: &[&VeneurPipeline]) -> Vec<String> {
-    let wanted = |pipeline: &&&VeneurPipeline| {
-        pipeline.spec.injection.on_missed == OnMissed::Evict && pipeline.spec.management == Management::Managed
-    };
-    pipelines.iter().filter(wanted).map(|pipeline| path(pipeline)).collect()
+    pipelines.iter().filter(|pipeline| evicts(pipeline)).map(|pipeline| path(pipeline)).collect()
 }
 
-async fn evict(client: &Client, pod: &Missed) {
+/// Whether the missed pods of a pipeline are to go.
+pub fn evicts(pipeline: &VeneurPipeline) -> bool {
+    pipeline.spec.injection.on_missed == OnMissed::Evict && pipeline.spec.management == Management::Managed
+}
+
+/// Evicts a pod; whether that is permitted, if the answer says so.
+async fn evict(client: &Client, pod: &Missed) -> Option<Permitted> {
     let api = Api::<Pod>::namespaced(client.clone(), &pod.namespace);
     let (namespace, name, workload) = (&*pod.namespace, &*pod.name, &*pod.workload);
     match timeout(PATIENCE, api.evict(name, &EvictParams::default())).await {
         Ok(Ok(_)) => {
             tracing::info!(namespace, pod = name, workload, pipeline = pod.pipeline, "Missed pod evicted");
+            Some(Permitted::Yes)
         }
         // A disruption budget, for now; the next turn asks again.
         Ok(Err(kube::Error::Api(status))) if status.code == 429 => {
             tracing::info!(namespace, pod = name, workload, why = status.message, "Missed pod is not evicted yet");
+            Some(Permitted::Yes)
         }
-        Ok(Err(kube::Error::Api(status))) if status.code == 404 => {}
-        Ok(Err(error)) => tracing::warn!(namespace, pod = name, workload, %error, "Missed pod cannot be evicted"),
-        Err(_) => tracing::warn!(namespace, pod = name, workload, "Missed pod: the API server did not answer in time"),
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => None,
+        Ok(Err(error)) => {
+            tracing::warn!(namespace, pod = name, workload, %error, "Missed pod cannot be evicted");
+            refused(&error).then_some(Permitted::No)
+        }
+        Err(_) => {
+            tracing::warn!(namespace, pod = name, workload, "Missed pod: the API server did not answer in time");
+            None
+        }
     }
+}
+
+/// Whether the operator's role is what refuses. Another webhook that denies it answers with the same code.
+fn refused(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403 && Permission::missing_in(&status.message).is_some())
 }
 
 /// When each workload may be tried again.
@@ -133,6 +178,7 @@ fn unix_seconds() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_support::{api_server, status};
 
     fn missed(workload: &str, name: &str, created: i64, owned: bool) -> Missed {
         Missed {
@@ -142,6 +188,23 @@ mod tests {
             owned,
             created,
             pipeline: "metrics/default".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_permission_is_told_from_a_refusal() {
+        let said = "pods \"a1\" is forbidden: User \"u\" cannot create resource \"pods/eviction\" in API group \"\" in the \
+                    namespace \"shop\"";
+        let denied = "admission webhook \"guard\" denied the request";
+        for (code, message, expected) in [
+            (201, "", Some(Permitted::Yes)),
+            (403, said, Some(Permitted::No)),
+            (403, denied, None),
+            (429, "a disruption budget", Some(Permitted::Yes)),
+            (404, "gone", None),
+        ] {
+            let (client, _) = api_server(move |_, _, _| Some((code, status(code, message))));
+            assert_eq!(evict(&client, &missed("a", "a1", 0, true)).await, expected, "{code} {message}");
         }
     }
 

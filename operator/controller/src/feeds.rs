@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use veneur_operator_api::{InjectionReason, InjectionStatus, VeneurPipeline, WebhookReason};
 
 use crate::{
-    injection::{cluster_default, id},
+    evict::{Permitted, evicts},
+    injection::{cluster_default, id, path},
     pipelines::Pipelines,
     pods::{Counts, Snapshot},
     probe::Probe,
@@ -17,6 +18,10 @@ use crate::{
 
 /// Reasons for which a pod rightly gets no sidecar: somebody meant it so.
 const MEANT: [&str; 3] = ["NamespaceDisabled", "OptedOut", "UnsupportedOS"];
+
+/// What the message says besides where pods are to be evicted and may not be.
+const MAY_NOT_EVICT: &str = "; onMissed: Evict does nothing, since the operator may not create pods/eviction: set the \
+                             chart's value rbac.evictMissed to true";
 
 /// Namespace and name of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,15 +77,25 @@ pub struct Feeds {
     pub pods: watch::Receiver<Arc<Snapshot>>,
     /// Whether the webhook is reached.
     pub webhook: watch::Receiver<Probe>,
+    /// Whether missed pods may be evicted.
+    pub evicting: watch::Receiver<Permitted>,
     /// Every pipeline.
     pub pipelines: Pipelines,
 }
 
 impl Feeds {
     /// What is known of one pipeline's pods; nothing until all pods were seen once.
-    pub fn injection_of(&self, pipeline: &Key) -> Option<InjectionReport> {
+    pub fn injection_of(&self, pipeline: &VeneurPipeline) -> Option<InjectionReport> {
         let snapshot = self.pods.borrow();
-        snapshot.listed.then(|| injection(snapshot.pipelines.get(&pipeline.to_string()).unwrap_or(&Counts::default())))
+        if !snapshot.listed {
+            return None;
+        }
+        let mut report = injection(snapshot.pipelines.get(&path(pipeline)).unwrap_or(&Counts::default()));
+        let may_not_evict = evicts(pipeline) && *self.evicting.borrow() == Permitted::No;
+        if may_not_evict && report.reason == InjectionReason::PodsMissed {
+            report.message.push_str(MAY_NOT_EVICT);
+        }
+        Some(report)
     }
 
     /// The older pipeline that is the cluster's default in place of this one, which says that it is.
@@ -180,7 +195,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::pods::Failing;
+    use crate::{
+        pods::Failing,
+        test_support::{SMALLEST, pipeline},
+    };
 
     fn counts(injected: u32, missed: u32, skipped: &[(&str, u32)]) -> Counts {
         Counts {
@@ -216,6 +234,25 @@ mod tests {
         let report = injection(&counts(118, 2, &[]));
         assert_eq!(report.status.summary, "118/120");
         assert!(report.message.ends_with("next: kubectl -n shop rollout restart deployment/web"), "{}", report.message);
+    }
+
+    #[test]
+    fn where_pods_are_to_be_evicted_and_may_not_be_the_message_says_what_to_set() {
+        let counted = BTreeMap::from([("metrics/default".to_owned(), counts(3, 2, &[]))]);
+        let snapshot = Arc::new(Snapshot { listed: true, pipelines: counted, ..Snapshot::default() });
+        let says_so = |permitted, on_missed: &str| {
+            let feeds = Feeds {
+                pods: watch::channel(Arc::clone(&snapshot)).1,
+                webhook: watch::Sender::default().subscribe(),
+                evicting: watch::channel(permitted).1,
+                pipelines: crate::pipelines::pipelines().0,
+            };
+            let pipeline = pipeline("default", &format!("{{{SMALLEST}, injection: {{onMissed: {on_missed}}}}}"));
+            feeds.injection_of(&pipeline).expect("listed").message.contains("rbac.evictMissed to true")
+        };
+        assert!(says_so(Permitted::No, "Evict"));
+        assert!(!says_so(Permitted::Yes, "Evict"));
+        assert!(!says_so(Permitted::No, "Report"));
     }
 
     #[test]

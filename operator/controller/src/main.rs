@@ -161,7 +161,13 @@ async fn run(options: Run) -> anyhow::Result<()> {
     let excluded = options.excluded_namespaces.iter().chain([&options.namespace]).cloned().collect();
     let (pods, pod_watch) = pods(pipelines.clone(), namespaces.clone(), defaults.clone(), excluded);
     let reachable = watch::Sender::default();
-    let feeds = Feeds { pods: pods.changes(), webhook: reachable.subscribe(), pipelines: pipelines.clone() };
+    let evicting = watch::Sender::default();
+    let feeds = Feeds {
+        pods: pods.changes(),
+        webhook: reachable.subscribe(),
+        evicting: evicting.subscribe(),
+        pipelines: pipelines.clone(),
+    };
     let certificates = tier_certificates(&client, &options).await?;
     let context = Arc::new(Context {
         client: client.clone(),
@@ -226,7 +232,7 @@ async fn run(options: Run) -> anyhow::Result<()> {
     tasks.spawn(
         Gauges { leaf: shown, authorities, leading: candidate.leading() }.run(context.telemetry.clone(), end.clone()),
     );
-    let leader = Leader { context, pods, pipelines, rivals, safe, configuration, certificates };
+    let leader = Leader { context, pods, pipelines, evicting, rivals, safe, configuration, certificates };
     tasks.spawn(candidate.run(ending.clone(), move |stop| leader.clone().work(stop)));
 
     tracing::info!(webhook = %options.webhook_address, health = %options.health_address, image = options.image, "Running");
@@ -274,6 +280,7 @@ struct Leader {
     context: Arc<Context>,
     pods: Pods,
     pipelines: Pipelines,
+    evicting: watch::Sender<evict::Permitted>,
     rivals: Rivals,
     safe: Option<Safe>,
     configuration: Configuration,
@@ -283,7 +290,7 @@ struct Leader {
 impl Leader {
     /// What only one replica does at a time, until `stop`.
     async fn work(self, stop: CancellationToken) {
-        let Self { context, pods, pipelines, rivals, safe, configuration, certificates } = self;
+        let Self { context, pods, pipelines, evicting, rivals, safe, configuration, certificates } = self;
         let mut tasks = JoinSet::new();
         // The webhook is this release's own, whichever of them reconciles.
         if let Some(safe) = safe {
@@ -294,7 +301,8 @@ impl Leader {
         if let Some(certificates) = certificates {
             tasks.spawn(certificates.rotate(pipelines.clone(), stop.clone()));
         }
-        tasks.spawn(evict::run(context.client.clone(), pods.clone(), pipelines.clone(), stop.clone()));
+        let (client, live) = (context.client.clone(), Arc::clone(&context.live));
+        tasks.spawn(evict::run(client, pods.clone(), pipelines.clone(), evicting, live, stop.clone()));
         tasks.spawn(upgrade::run(context.client.clone(), context.events.clone(), pods, pipelines, stop.clone()));
         let (asking, until) = (Arc::clone(&context), stop.clone());
         tasks.spawn(async move { asking.fleet.run(&asking.live, &asking.telemetry, &until).await });

@@ -88,7 +88,7 @@ async fn once(watched: &Watched, context: &Context) -> Result<(&'static str, Act
     let (outcome, result) = walk(pipeline, &key, context).await;
     let around = Around {
         fleet: context.fleet.report_of(&key),
-        injection: context.feeds.injection_of(&key),
+        injection: context.feeds.injection_of(pipeline),
         webhook: context.feeds.webhook(),
         older_default: context.feeds.older_default(pipeline),
     };

@@ -27,6 +27,7 @@ pub(crate) fn context(client: Client) -> Arc<Context> {
     let feeds = Feeds {
         pods: watch::Sender::default().subscribe(),
         webhook: watch::Sender::default().subscribe(),
+        evicting: watch::Sender::default().subscribe(),
         pipelines: crate::pipelines::pipelines().0,
     };
     Arc::new(Context {
