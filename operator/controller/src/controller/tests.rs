@@ -4,7 +4,7 @@ use kube::runtime::{controller, reflector::ObjectRef};
 use serde_json::Value;
 
 use super::is_news;
-use crate::reconcile::Watched;
+use crate::{kind::Kind, reconcile::Watched};
 
 #[test]
 fn a_deleted_pipeline_is_no_news() {
@@ -26,20 +26,16 @@ fn the_chart_grants_what_watches_and_applying_ask() {
     let has = |rule: &Value, key: &str, wanted: &str| {
         rule[key].as_array().into_iter().flatten().any(|word| word.as_str() == Some(wanted))
     };
-    let owned = [
-        ("apps", "deployments"),
-        ("", "services"),
-        ("", "configmaps"),
-        ("", "serviceaccounts"),
-        ("rbac.authorization.k8s.io", "roles"),
-        ("rbac.authorization.k8s.io", "rolebindings"),
-    ];
-    for (group, resource) in owned {
-        for verb in ["get", "list", "watch", "create", "patch"] {
+    for kind in Kind::ALL {
+        let writing = ["create", "patch", "delete"].into_iter().filter(|_| kind.is_owned());
+        for verb in ["get", "list", "watch"].into_iter().chain(writing) {
             let granted = role["rules"].as_array().expect("rules").iter().any(|rule| {
-                has(rule, "apiGroups", group) && has(rule, "resources", resource) && has(rule, "verbs", verb)
+                has(rule, "apiGroups", kind.group())
+                    && has(rule, "resources", kind.plural())
+                    && has(rule, "verbs", verb)
+                    && rule["resourceNames"].is_null()
             });
-            assert!(granted, "{verb} {resource}");
+            assert!(granted, "{verb} {}", kind.plural());
         }
     }
 }
