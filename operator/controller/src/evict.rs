@@ -104,24 +104,37 @@ pub fn evicts(pipeline: &VeneurPipeline) -> bool {
 /// Evicts a pod; whether that is permitted, if the answer says so.
 async fn evict(client: &Client, pod: &Missed) -> Option<Permitted> {
     let api = Api::<Pod>::namespaced(client.clone(), &pod.namespace);
-    let (namespace, name, workload) = (&*pod.namespace, &*pod.name, &*pod.workload);
+    let (namespace, name, workload, action) = (&*pod.namespace, &*pod.name, &*pod.workload, "evict");
     match timeout(PATIENCE, api.evict(name, &EvictParams::default())).await {
         Ok(Ok(_)) => {
-            tracing::info!(namespace, pod = name, workload, pipeline = pod.pipeline, "Missed pod evicted");
+            tracing::info!(namespace, pod = name, workload, action, pipeline = pod.pipeline, "Missed pod evicted");
             Some(Permitted::Yes)
         }
         // A disruption budget, for now; the next turn asks again.
         Ok(Err(kube::Error::Api(status))) if status.code == 429 => {
-            tracing::info!(namespace, pod = name, workload, why = status.message, "Missed pod is not evicted yet");
+            tracing::info!(
+                namespace,
+                pod = name,
+                workload,
+                action,
+                why = status.message,
+                "Missed pod is not evicted yet"
+            );
             Some(Permitted::Yes)
         }
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => None,
         Ok(Err(error)) => {
-            tracing::warn!(namespace, pod = name, workload, %error, "Missed pod cannot be evicted");
+            tracing::warn!(namespace, pod = name, workload, action, %error, "Missed pod cannot be evicted");
             refused(&error).then_some(Permitted::No)
         }
         Err(_) => {
-            tracing::warn!(namespace, pod = name, workload, "Missed pod: the API server did not answer in time");
+            tracing::warn!(
+                namespace,
+                pod = name,
+                workload,
+                action,
+                "Missed pod: the API server did not answer in time"
+            );
             None
         }
     }

@@ -145,6 +145,7 @@ async fn walk(pipeline: &VeneurPipeline, key: &Key, context: &Context) -> (Outco
         live: Arc::clone(&context.live),
         contests: Arc::clone(&context.contests),
         telemetry: context.telemetry.clone(),
+        generation: pipeline.metadata.generation,
     };
     let mode = match pipeline.spec.management {
         Management::Managed => Mode::Managed,

@@ -106,11 +106,13 @@ async fn settle(
     pod: &Outdated,
     result: Result<(), exchange::ExchangeError>,
 ) {
-    let (namespace, name, workload) = (&*pod.namespace, &*pod.name, &*pod.workload);
+    let (namespace, name, workload, action) = (&*pod.namespace, &*pod.name, &*pod.workload, "upgrade");
     match &result {
-        Ok(()) => tracing::info!(namespace, pod = name, workload, image = pod.wanted, "Sidecar upgraded in place"),
+        Ok(()) => {
+            tracing::info!(namespace, pod = name, workload, action, image = pod.wanted, "Sidecar upgraded in place");
+        }
         Err(error) => {
-            tracing::warn!(namespace, pod = name, workload, image = pod.wanted, %error, "Sidecar not upgraded");
+            tracing::warn!(namespace, pod = name, workload, action, image = pod.wanted, %error, "Sidecar not upgraded");
         }
     }
     let Err(error) = &result else {

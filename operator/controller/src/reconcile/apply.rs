@@ -46,6 +46,8 @@ pub struct Applier {
     pub contests: Arc<Contests>,
     /// Counts what is written.
     pub telemetry: Telemetry,
+    /// Generation of the spec that is applied, for the log.
+    pub generation: Option<i64>,
 }
 
 impl std::fmt::Debug for Applier {
@@ -221,7 +223,7 @@ impl Applier {
             State::Outdated => "changed",
             State::Drifted | State::Same => "corrected",
         };
-        tracing::info!(%pipeline, object = %desired, action = how, "Object written");
+        tracing::info!(%pipeline, generation = self.generation, object = %desired, action = how, "Object written");
         self.telemetry.object_written(how);
         applied.written.push(format!("{how} {desired}"));
         Ok(Some(now))

@@ -23,7 +23,7 @@ impl Applier {
         let found = found.map_err(|source| ApplyError::refused("get", desired, source))?.map(|found| value(&found));
         let Some(there) = found.filter(|there| owns_replicas(there, FIELD_MANAGER)) else { return Ok(()) };
         let Some(replicas) = there.pointer("/spec/replicas").and_then(Value::as_i64) else { return Ok(()) };
-        tracing::info!(object = %desired, replicas, action = "hand over", "Leaving the number of pods to the autoscaler");
+        tracing::info!(generation = self.generation, object = %desired, replicas, action = "hand over", "Leaving the number of pods to the autoscaler");
         self.set_replicas(desired, replicas).await.map(drop)
     }
 

@@ -61,9 +61,10 @@ impl Applier {
             };
             match api.delete(&stored.name, &params).await {
                 Ok(_) => {
-                    tracing::info!(%pipeline, kind = kind.as_str(), name = &*stored.name, action = "removed", "Object removed");
+                    let object = format!("{} {}", kind.as_str(), stored.name);
+                    tracing::info!(%pipeline, generation = self.generation, object, action = "removed", "Object removed");
                     self.telemetry.object_written("removed");
-                    applied.written.push(format!("removed {} {}", kind.as_str(), stored.name));
+                    applied.written.push(format!("removed {object}"));
                 }
                 // Gone already, or another took its name.
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}

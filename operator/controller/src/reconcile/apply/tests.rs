@@ -19,7 +19,7 @@ fn key() -> Key {
 
 fn applier(client: &kube::Client, live: Live) -> Applier {
     let (contests, telemetry) = <_>::default();
-    Applier { client: client.clone(), live: Arc::new(live), contests, telemetry }
+    Applier { client: client.clone(), live: Arc::new(live), contests, telemetry, generation: None }
 }
 
 /// An object as the API server has it after it was applied.
