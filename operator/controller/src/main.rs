@@ -136,7 +136,8 @@ const WEBHOOK_AUTHORITY: &str = "veneur-operator webhook authority";
 const SETTLE: Duration = Duration::from_mins(1);
 /// Subject of the tiers' authority.
 const TIERS_AUTHORITY: &str = "veneur-operator tiers authority";
-/// By then every sidecar has asked its proxy for a newer configuration.
+/// By then every proxy, global and agent has read the bundle, and those who run workloads have had a day to restart them:
+/// a sidecar trusts what its pod was made with.
 const TIERS_SETTLE: Duration = Duration::from_hours(24);
 
 #[tokio::main]

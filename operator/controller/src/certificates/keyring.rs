@@ -1,7 +1,8 @@
 //! Which authority signs, which is about to, and which did: how one takes over from another without a moment in which
 //! a client does not trust what a server shows.
 //!
-//! Law: whatever signs is in every client's bundle already. The steps are: make the next one; publish a bundle with both;
+//! Law: whatever signs is in every client's bundle already; not in that of a sidecar whose pod is older, since it reads none
+//! while it runs (`docs/certificates.md`). The steps are: make the next one; publish a bundle with both;
 //! note when every client is given it; once all have had time to read it, let the next one sign; once no leaf of the old
 //! one is left, forget it. Each step is one write, and the next is told from what is written alone, so a crash between two
 //! of them costs nothing but its time.

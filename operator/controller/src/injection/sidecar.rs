@@ -46,8 +46,8 @@ pub(super) struct Own {
     /// The pod's containers run as root unless they say otherwise.
     pub(super) root_pod: bool,
     pub(super) grace_seconds: u64,
-    /// Authorities of whoever it forwards to, PEM; empty for plain text. Not in the revision: an authority that changes is
-    /// announced long before it is used.
+    /// Authorities of whoever it forwards to, PEM; empty for plain text. Not in the revision, and not followed while it
+    /// runs: `docs/certificates.md` says which pods have to be made anew, and until when.
     pub(super) authority: String,
 }
 
