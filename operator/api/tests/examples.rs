@@ -80,13 +80,12 @@ fn the_examples_show_every_option() {
         let paths = keys.map(|(key, _)| format!("{section}.{key}")).chain([section.clone()]);
         missing.extend(paths.filter(|path| !shown.contains(path)));
     }
-    // Shown for another tier, or for who has read what they do.
+    // Shown for another tier.
     let elsewhere = |path: &String| {
         let (tier, key) = path.split_once('.').unwrap_or((path, ""));
         ["node", "proxy", "global"].contains(&tier)
             && ["proxy", "global", "node"].iter().any(|other| shown.contains(&format!("{other}.{key}")))
     };
-    let known = ["node.kubeletInsecure", "sidecar.securityContext"];
-    missing.retain(|path| !elsewhere(path) && !known.contains(&path.as_str()));
+    missing.retain(|path| !elsewhere(path));
     assert_eq!(missing, Vec::<String>::new());
 }
