@@ -70,7 +70,7 @@ use crate::{
 )]
 pub struct VeneurPipelineSpec {
     /// `Managed`: the operator keeps every object as this spec says. `Paused`: it writes nothing but status, so that you can
-    /// change objects by hand; sidecars are still injected, as the spec said when it was paused. Default `Managed`.
+    /// change objects by hand; sidecars are still injected, as the spec says by then. Default `Managed`.
     #[serde(default)]
     pub management: Management,
     /// Version of the data plane: the tag of `image.repository`. Empty: the version of the operator, so that pipelines
