@@ -34,6 +34,7 @@ pub mod selftest;
 pub mod serve;
 pub mod telemetry;
 pub mod upgrade;
+pub mod watching;
 pub mod webhook;
 
 #[cfg(test)]

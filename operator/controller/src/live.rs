@@ -34,6 +34,7 @@ use crate::{
     feeds::Key,
     kind::Kind,
     labels::{FIELD_MANAGER, MANAGED_BY, PIPELINE, ROLE},
+    watching::Watching,
 };
 
 pub use trim::Stored;
@@ -327,27 +328,34 @@ impl Shelf {
 
 /// How old what was seen may be, when somebody asks for the metrics.
 #[derive(Debug)]
-pub struct Staleness(pub Arc<Live>);
+pub struct Staleness {
+    /// The objects of pipelines.
+    pub live: Arc<Live>,
+    /// All other watches, each by a word of its own.
+    pub others: Vec<(&'static str, Watching)>,
+}
 
 impl Collector for Staleness {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Seconds since a watch began to fail without success since; 0 while it works";
         let mut family =
             encoder.encode_descriptor("veneur_operator_watch_stale_seconds", help, None, MetricType::Gauge)?;
-        for shelf in &self.0.shelves {
-            let stale = shelf.failing().map_or(0, |since| since.elapsed().as_secs());
-            let stale = ConstGauge::new(i64::try_from(stale).unwrap_or(i64::MAX));
-            stale.encode(family.encode_family(&[("kind", shelf.kind.as_str())])?)?;
+        let of_shelf = |shelf: &Shelf| (shelf.kind.as_str(), shelf.failing().map_or(Duration::ZERO, |at| at.elapsed()));
+        let others = self.others.iter().map(|(kind, watching)| (*kind, watching.stale()));
+        for (kind, stale) in self.live.shelves.iter().map(of_shelf).chain(others) {
+            let stale = ConstGauge::new(i64::try_from(stale.as_secs()).unwrap_or(i64::MAX));
+            stale.encode(family.encode_family(&[("kind", kind)])?)?;
         }
         let help = "Whether a kind is listed and watched: 1; or 0, not yet or not permitted";
         let mut family = encoder.encode_descriptor("veneur_operator_watch_listed", help, None, MetricType::Gauge)?;
-        for shelf in &self.0.shelves {
-            let listed = ConstGauge::new(i64::from(*shelf.knowledge.borrow() == Knowledge::Listed));
-            listed.encode(family.encode_family(&[("kind", shelf.kind.as_str())])?)?;
+        let of_shelf = |shelf: &Shelf| (shelf.kind.as_str(), *shelf.knowledge.borrow() == Knowledge::Listed);
+        let others = self.others.iter().map(|(kind, watching)| (*kind, watching.is_listed()));
+        for (kind, listed) in self.live.shelves.iter().map(of_shelf).chain(others) {
+            ConstGauge::new(i64::from(listed)).encode(family.encode_family(&[("kind", kind)])?)?;
         }
         let help = "Objects of pipelines that are kept in memory";
         let mut family = encoder.encode_descriptor("veneur_operator_watch_objects", help, None, MetricType::Gauge)?;
-        for shelf in &self.0.shelves {
+        for shelf in &self.live.shelves {
             let count = shelf.lock().values().map(Vec::len).sum::<usize>();
             let count = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
             count.encode(family.encode_family(&[("kind", shelf.kind.as_str())])?)?;

@@ -33,15 +33,16 @@ use veneur_operator::{
     gauges::Gauges,
     health::Readiness,
     live::{Live, Staleness},
-    namespaces::namespaces,
-    pipelines::{Pipelines, pipelines},
-    pods::{Pods, pods},
+    namespaces::{NamespaceWatch, namespaces},
+    pipelines::{PipelineWatch, Pipelines, pipelines},
+    pods::{PodWatch, Pods, pods},
     probe,
     rivals::Rivals,
     selftest::Selftest,
     serve::serve,
     telemetry::Telemetry,
     upgrade,
+    watching::Watching,
     webhook::{Webhook, notices},
 };
 
@@ -183,9 +184,10 @@ async fn run(options: Run) -> anyhow::Result<()> {
         accounts: <_>::default(),
         certificates: certificates.clone(),
     });
-    telemetry.collect(Box::new(Staleness(Arc::clone(&context.live))));
-    telemetry.collect(Box::new(fleet::Accounts(Arc::clone(&context.fleet))));
     let configuration = Configuration::new(client.clone(), &options.webhook_configuration);
+    let others = watching(&pipeline_watch, &namespace_watch, &pod_watch, &configuration);
+    telemetry.collect(Box::new(Staleness { live: Arc::clone(&context.live), others }));
+    telemetry.collect(Box::new(fleet::Accounts(Arc::clone(&context.fleet))));
     let (safe, leaf) = webhook_certificate(&client, &options).await?;
     let (readiness, ending, end) =
         (Readiness::new(pipelines.clone(), telemetry), CancellationToken::new(), CancellationToken::new());
@@ -249,6 +251,23 @@ async fn run(options: Run) -> anyhow::Result<()> {
     tracing::info!(tasks = results.len(), "Ended");
     anyhow::ensure!(!early, "a task ended by itself");
     Ok(())
+}
+
+/// The watches on which injection lives, by the words of the metrics.
+fn watching(
+    pipelines: &PipelineWatch,
+    namespaces: &NamespaceWatch,
+    pods: &PodWatch,
+    configuration: &Configuration,
+) -> Vec<(&'static str, Watching)> {
+    let (metadata, sidecars) = pods.watching();
+    vec![
+        ("VeneurPipeline", pipelines.watching()),
+        ("Namespace", namespaces.watching()),
+        ("PodMetadata", metadata),
+        ("InjectedPod", sidecars),
+        ("MutatingWebhookConfiguration", configuration.watching()),
+    ]
 }
 
 fn log(options: &Run) -> anyhow::Result<()> {

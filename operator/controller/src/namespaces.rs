@@ -19,7 +19,10 @@ use kube::{
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::injection::{NAMESPACE_PIPELINE, Namespace};
+use crate::{
+    injection::{NAMESPACE_PIPELINE, Namespace},
+    watching::Watching,
+};
 
 /// How long a pod waits for its namespace to be seen: both may have been created by one command.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -36,13 +39,17 @@ pub struct Namespaces {
 pub struct NamespaceWatch {
     known: Arc<RwLock<HashMap<String, Arc<Namespace>>>>,
     changed: watch::Sender<u64>,
+    watching: Watching,
 }
 
 /// An empty view and what fills it.
 pub fn namespaces() -> (Namespaces, NamespaceWatch) {
     let (sender, changed) = watch::channel(0);
     let known = Arc::default();
-    (Namespaces { known: Arc::clone(&known), changed }, NamespaceWatch { known, changed: sender })
+    (
+        Namespaces { known: Arc::clone(&known), changed },
+        NamespaceWatch { known, changed: sender, watching: <_>::default() },
+    )
 }
 
 impl Namespaces {
@@ -87,6 +94,11 @@ impl Namespaces {
 }
 
 impl NamespaceWatch {
+    /// How it does.
+    pub fn watching(&self) -> Watching {
+        self.watching.clone()
+    }
+
     /// Watches until `stop`.
     pub async fn run(self, client: Client, stop: CancellationToken) {
         let events =
@@ -94,6 +106,7 @@ impl NamespaceWatch {
         let mut events = std::pin::pin!(events.take_until(stop.cancelled_owned()));
         let mut listing = HashMap::new();
         while let Some(event) = events.next().await {
+            self.watching.saw(&event);
             match event {
                 Ok(event) => self.take(event, &mut listing),
                 Err(error) => tracing::warn!(%error, "Watching namespaces failed, trying again"),

@@ -19,7 +19,7 @@ use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 use veneur_operator_api::VeneurPipeline;
 
-use crate::{controller, reconcile::Watched};
+use crate::{controller, reconcile::Watched, watching::Watching};
 
 /// Every pipeline, as last seen.
 #[derive(Clone)]
@@ -40,6 +40,7 @@ pub struct PipelineWatch {
     writer: Writer<Watched>,
     listed: watch::Sender<bool>,
     changed: watch::Sender<u64>,
+    watching: Watching,
 }
 
 impl std::fmt::Debug for PipelineWatch {
@@ -53,7 +54,10 @@ pub fn pipelines() -> (Pipelines, PipelineWatch) {
     let (store, writer) = reflector::store();
     let (sender, listed) = watch::channel(false);
     let (changing, changed) = watch::channel(0);
-    (Pipelines { store, listed, changed }, PipelineWatch { writer, listed: sender, changed: changing })
+    (
+        Pipelines { store, listed, changed },
+        PipelineWatch { writer, listed: sender, changed: changing, watching: <_>::default() },
+    )
 }
 
 impl Pipelines {
@@ -95,9 +99,14 @@ fn forget_what_nobody_asks(pipeline: &mut VeneurPipeline) {
 }
 
 impl PipelineWatch {
+    /// How it does.
+    pub fn watching(&self) -> Watching {
+        self.watching.clone()
+    }
+
     /// Watches until `stop`.
     pub async fn run(self, client: Client, stop: CancellationToken) {
-        let Self { writer, listed, changed } = self;
+        let Self { writer, listed, changed, watching } = self;
         let events = controller::pipelines(client).modify(|watched| {
             if let Ok(pipeline) = &mut watched.0 {
                 forget_what_nobody_asks(pipeline);
@@ -106,6 +115,7 @@ impl PipelineWatch {
         let events = events.reflect(writer);
         let mut events = std::pin::pin!(events.take_until(stop.cancelled_owned()));
         while let Some(event) = events.next().await {
+            watching.saw(&event);
             match event {
                 Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
                 Ok(event) => {

@@ -26,7 +26,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{context::Defaults, namespaces::Namespaces, pipelines::Pipelines};
+use crate::{context::Defaults, namespaces::Namespaces, pipelines::Pipelines, watching::Watching};
 use count::Counter;
 pub use count::{Counts, Missed, Outdated, Snapshot};
 pub use failing::Failing;
@@ -51,6 +51,8 @@ pub struct PodWatch {
     namespaces: Namespaces,
     defaults: Defaults,
     excluded: Vec<String>,
+    metadata: Watching,
+    sidecars: Watching,
 }
 
 /// An empty view and what fills it. Pods of the `excluded` namespaces are none of the webhook's, and not counted.
@@ -61,7 +63,8 @@ pub fn pods(
     excluded: Vec<String>,
 ) -> (Pods, PodWatch) {
     let (sender, receiver) = watch::channel(Arc::default());
-    (Pods(receiver), PodWatch { snapshot: sender, pipelines, namespaces, defaults, excluded })
+    let (metadata, sidecars) = <_>::default();
+    (Pods(receiver), PodWatch { snapshot: sender, pipelines, namespaces, defaults, excluded, metadata, sidecars })
 }
 
 impl Pods {
@@ -82,6 +85,11 @@ impl Pods {
 }
 
 impl PodWatch {
+    /// How the watches of the metadata of all pods, and of the injected ones, do.
+    pub fn watching(&self) -> (Watching, Watching) {
+        (self.metadata.clone(), self.sidecars.clone())
+    }
+
     /// Watches and counts until `stop`.
     pub async fn run(self, client: Client, stop: CancellationToken) {
         stop.run_until_cancelled(self.watch(client)).await;
@@ -94,12 +102,14 @@ impl PodWatch {
         self.namespaces.wait_until_listed().await;
         let mut failures = Failures::default();
         let failing = watcher(Api::<failing::Seen>::all(client.clone()), failing::selected()).default_backoff();
+        let failing = failing.inspect(|event| self.sidecars.saw(event));
         let mut failing = std::pin::pin!(failing);
         let mut look_again = interval(LOOK_AGAIN);
         loop {
             let mut records = Records::new(self.namespaces.clone());
             let enabled = self.namespaces.enabled();
             let events = watcher(Api::<PartialObjectMeta<Pod>>::all(client.clone()), self.selected()).default_backoff();
+            let events = events.inspect(|event| self.metadata.saw(event));
             let mut events = std::pin::pin!(events);
             let mut due = None::<Instant>;
             loop {

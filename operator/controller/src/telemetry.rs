@@ -204,7 +204,7 @@ mod tests {
         let telemetry = Telemetry::new();
         let live = Arc::new(crate::live::Live::new());
         let fleet = Arc::new(crate::fleet::Fleet::example());
-        telemetry.collect(Box::new(crate::live::Staleness(live)));
+        telemetry.collect(Box::new(crate::live::Staleness { live, others: Vec::new() }));
         telemetry.collect(Box::new(crate::fleet::Accounts(fleet)));
         telemetry.reconciled("settled", Duration::from_millis(2));
         telemetry.object_written("created");

@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{certificates::authority::Safe, labels::CA_MANAGER};
+use crate::{certificates::authority::Safe, labels::CA_MANAGER, watching::Watching};
 
 /// Wait after a first failure to publish, doubled up to [`LONGEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -45,6 +45,7 @@ pub struct Configuration {
     client: Client,
     name: String,
     seen: watch::Sender<Seen>,
+    watching: Watching,
 }
 
 impl std::fmt::Debug for Configuration {
@@ -56,7 +57,7 @@ impl std::fmt::Debug for Configuration {
 impl Configuration {
     /// Nothing is asked before [`Self::follow`].
     pub fn new(client: Client, name: &str) -> Self {
-        Self { client, name: name.to_owned(), seen: watch::Sender::default() }
+        Self { client, name: name.to_owned(), seen: watch::Sender::default(), watching: Watching::default() }
     }
 
     /// Its name.
@@ -69,11 +70,17 @@ impl Configuration {
         self.seen.subscribe()
     }
 
+    /// How the watch of it does.
+    pub fn watching(&self) -> Watching {
+        self.watching.clone()
+    }
+
     /// Keeps what is seen current, until `stop`.
     pub async fn follow(self, stop: CancellationToken) {
         let events = watch_object(self.api(), &self.name).default_backoff();
         let mut events = std::pin::pin!(events.take_until(stop.cancelled_owned()));
         while let Some(event) = events.next().await {
+            self.watching.saw_object(&event);
             match event {
                 Ok(Some(found)) => drop(self.seen.send_replace(Seen::Present(Arc::new(found)))),
                 Ok(None) => {
