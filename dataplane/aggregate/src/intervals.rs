@@ -102,7 +102,7 @@ impl Intervals {
 
     /// A table like the others that is none of them.
     pub fn aside(&self) -> Interval {
-        Interval::new(self.seed)
+        Interval::within(self.seed, Arc::clone(&self.budget))
     }
 
     /// Contexts waiting in all unpublished intervals.
@@ -125,12 +125,8 @@ impl Intervals {
 
     fn publish(&mut self, boundary_ms: u64) -> (Stamp, Interval) {
         self.published_ms = boundary_ms;
-        let table = self.tables.remove(&boundary_ms).unwrap_or_else(|| self.fresh());
+        let table = self.tables.remove(&boundary_ms).unwrap_or_else(|| self.aside());
         (Stamp { boundary_ms, interval_ms: self.interval_ms() }, table)
-    }
-
-    fn fresh(&self) -> Interval {
-        Interval::within(self.seed, Arc::clone(&self.budget))
     }
 
     fn table(&mut self, boundary_ms: u64) -> &mut Interval {

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use veneur_aggregate::{Flush, Interval, Publishing, Top};
+use veneur_aggregate::{Flush, Interval, Joined, Publishing, Top};
 use veneur_forward::Batch;
 use veneur_metric::{Point, Stamp, Tags};
 use veneur_sinks::Items;
@@ -190,7 +190,7 @@ impl Flusher {
         tracing::info!(batches = batches.len(), "Nobody else took what was handed over: publishing it");
         let (under_way, published_ms) = (Stamp::under_way(clock::now_ms(), self.interval), *self.published_ms.borrow());
         let (mut tables, mut items) = (BTreeMap::new(), Items::default());
-        let (mut merged, mut refused) = (0, Vec::new());
+        let (mut merged, mut folded, mut refused) = (0, 0, Vec::new());
         for batch in batches {
             let (facts, mut passed) = (batch.facts.clone(), Vec::new());
             for metric in batch.into_metrics() {
@@ -201,7 +201,10 @@ impl Flusher {
                         let stamp = own.filter(|stamp| stamp.boundary_ms > published_ms).unwrap_or(under_way);
                         let table = tables.entry(stamp).or_insert_with(|| lock(&self.open).intervals.aside());
                         match table.merge(partial, false) {
-                            Ok(()) => merged += 1,
+                            Ok(joined) => {
+                                merged += 1;
+                                folded += u64::from(joined == Joined::Overflow);
+                            }
                             Err(_) => refused.push("type_mismatch"),
                         }
                     }
@@ -220,6 +223,7 @@ impl Flusher {
             let taken = merged + finished - nowhere;
             ledger.held -= taken.min(ledger.held);
             ledger.merged += taken;
+            ledger.folded += folded;
             ledger.drop_held("no_sink", nowhere);
             refused.into_iter().for_each(|reason| ledger.drop_held(reason, 1));
         });
