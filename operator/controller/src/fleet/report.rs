@@ -209,7 +209,8 @@ fn ring(
         return ((reason, message), Some(status), disagreed.max(Duration::from_nanos(1)));
     }
     if usual.members.is_empty() {
-        let message = "the ring has no member: no global is ready, so proxies hold what comes until their bounds";
+        let message =
+            "the ring has no member: no global has been ready yet, and senders hold what they have until their bounds";
         return ((RingReason::NoMembers, message.to_owned()), Some(status), Duration::ZERO);
     }
     let message = format!("{} members, hash {}", usual.members.len(), first.hash);
