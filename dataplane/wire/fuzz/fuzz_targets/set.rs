@@ -1,7 +1,10 @@
 //! No payload of a set panics its decoder, sparse or dense, and what is accepted keeps its registers when it is written anew.
 #![no_main]
 
-use veneur_wire::{Item, decode, encode_partial, metricpb::{Metric, SetValue, Type, metric::Value}};
+use veneur_wire::{
+    Item, decode, encode_partial,
+    metricpb::{Metric, SetValue, Type, metric::Value},
+};
 
 libfuzzer_sys::fuzz_target!(|payload: &[u8]| {
     let set = |payload: Vec<u8>| Metric {
