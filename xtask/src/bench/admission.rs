@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use serde_json::Value;
 
-use super::{programs, readings, verdict};
+use super::{median, programs, readings, verdict};
 use crate::cluster::progress::Progress;
 use crate::cluster::{self, Cluster, Name, process, workspace};
 use crate::images;
@@ -31,6 +31,9 @@ pub(crate) struct Admission {
     /// Seconds of load.
     #[arg(long, default_value_t = 60)]
     seconds: u32,
+    /// Times that this is done; the bar is for the middle one, as one in a hundred is what a busy neighbour decides.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
 }
 
 /// The operator, which ends with this.
@@ -46,7 +49,7 @@ impl Drop for Operator {
 
 impl Default for Admission {
     fn default() -> Self {
-        Self { rate: 100, seconds: 60 }
+        Self { rate: 100, seconds: 60, rounds: 3 }
     }
 }
 
@@ -83,22 +86,29 @@ impl Admission {
         progress.step("wait for the webhook's authority", |_| {
             fs::write(&authority, bundle(cluster)?).map_err(Into::into)
         })?;
+        println!("{}", readings::machine());
+        let rounds = (1..=self.rounds).map(|_| self.round(cluster, load, &authority, progress));
+        let p99 = median(rounds.collect::<Result<_>>()?);
+        verdict(&format!("p99 of an admission, median of {}", self.rounds), p99, "ms", BAR_MS);
+        ensure!(p99 <= BAR_MS, "a bar is missed, see above");
+        Ok(())
+    }
+
+    /// Posts reviews for a while, and says how long one of a hundred took at least, in milliseconds.
+    fn round(&self, cluster: &Cluster, load: &Path, authority: &Path, progress: &Progress) -> Result<f64> {
         let figures = progress.step(&format!("{} reviews a second for {} s", self.rate, self.seconds), |_| {
             let mut command = Command::new(load);
             command.args(["admission", ADDRESS, "--name=veneur-operator-webhook.veneur-system.svc"]);
-            command.arg("--authority").arg(&authority).arg("--inject=metrics/bench-7");
+            command.arg("--authority").arg(authority).arg("--inject=metrics/bench-7");
             command.args([format!("--rate={}", self.rate), format!("--seconds={}", self.seconds)]);
             let printed = process::output(&mut cluster.enter(&command))?;
             serde_json::from_str::<Value>(&printed).context("veneur-load printed no JSON")
         })?;
-        println!("{}", readings::machine());
         let figure = |key: &str| figures[key].as_f64().unwrap_or(f64::NAN);
         println!("  {} reviews answered, {} of them with a patch", figures["answered"], figures["patched"]);
-        ensure!(figures["answered"] == figures["patched"], "some pods got no sidecar: see {}", folder.display());
+        ensure!(figures["answered"] == figures["patched"], "some pods got no sidecar: see target/bench");
         println!("  p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms", figure("p50_ms"), figure("p99_ms"), figure("max_ms"));
-        verdict("p99 of an admission", figure("p99_ms"), "ms", BAR_MS);
-        ensure!(figure("p99_ms") <= BAR_MS, "a bar is missed, see above");
-        Ok(())
+        Ok(figure("p99_ms"))
     }
 }
 
