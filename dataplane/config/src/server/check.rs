@@ -69,6 +69,9 @@ impl Validate for Server {
 }
 
 impl Server {
+    /// Smallest `max_state_bytes`: less holds not even the overflow series and the process's own.
+    pub const SMALLEST_STATE_BYTES: usize = 1024 * 1024;
+
     fn times(&self, problems: &mut Vec<Invalid>) {
         let mut wrong = |key: &str, problem: String| problems.push(Invalid::new(key, problem));
         if self.interval.0 < SECOND || self.interval.0.subsec_nanos() != 0 {
@@ -111,8 +114,9 @@ impl Server {
         if self.max_contexts == 0 {
             wrong("max_contexts", "0 would keep nothing: at least 1".to_owned());
         }
-        if self.max_state_bytes < SMALLEST_STATE_BYTES {
-            let problem = format!("{} must be at least {SMALLEST_STATE_BYTES} bytes", self.max_state_bytes);
+        let smallest = Self::SMALLEST_STATE_BYTES;
+        if self.max_state_bytes < smallest {
+            let problem = format!("{} must be at least {smallest} bytes", self.max_state_bytes);
             wrong("max_state_bytes", problem);
         }
         if self.num_readers == 0 {
@@ -210,9 +214,6 @@ impl Server {
         }
     }
 }
-
-/// Smallest `max_state_bytes`: less holds not even the overflow series and the process's own.
-const SMALLEST_STATE_BYTES: usize = 1024 * 1024;
 
 /// A host, with a port or without, and perhaps a path.
 fn is_http_host(text: &str) -> bool {

@@ -11,9 +11,6 @@ use crate::{
     reconcile::validate::{ValidGlobal, ValidNode, ValidProxy, ValidTier, Validated},
 };
 
-/// What the data plane asks for at least.
-const SMALLEST_STATE_BYTES: usize = 1024 * 1024;
-
 /// Where the Secret with the tier's certificate is mounted.
 pub(super) const TLS_FOLDER: &str = "/etc/veneur-tls";
 
@@ -200,7 +197,7 @@ fn shutdown(tier: &ValidTier) -> Every {
 fn state_bytes(resources: &ResourceRequirements) -> usize {
     let limit = resources.limits.as_ref().and_then(|limits| limits.get("memory"));
     let half = limit.and_then(|limit| usize::try_from(Quantity(limit.0.clone()).bytes()? / 2).ok());
-    half.map_or(Server::default().max_state_bytes, |half| half.max(SMALLEST_STATE_BYTES))
+    half.map_or(Server::default().max_state_bytes, |half| half.max(Server::SMALLEST_STATE_BYTES))
 }
 
 fn count(most: i32) -> usize {
