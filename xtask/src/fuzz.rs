@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::Value;
 
+use crate::cargo;
 use crate::cluster::progress::Progress;
 use crate::cluster::{process, workspace};
 
@@ -87,7 +88,7 @@ fn targets() -> Result<Vec<Target>> {
         if !folder.join("Cargo.toml").exists() {
             continue;
         }
-        let mut metadata = Command::new(env!("CARGO"));
+        let mut metadata = cargo::command();
         metadata.args(["metadata", "--format-version=1", "--no-deps", "--locked"]).current_dir(&folder);
         let metadata: Value = serde_json::from_str(&process::output(&mut metadata)?)?;
         for package in metadata["packages"].as_array().into_iter().flatten() {
@@ -106,7 +107,7 @@ impl Target {
     fn compile(&self) -> Result<PathBuf> {
         // The target by name: with it, the flags do not reach build scripts and macros.
         let triple = format!("{}-unknown-linux-gnu", env::consts::ARCH);
-        let mut cargo = Command::new(env!("CARGO"));
+        let mut cargo = cargo::command();
         cargo.args(["build", "--release", "--locked", "--quiet", "--target", &triple, "--bin", &self.name]);
         cargo.arg("--target-dir").arg(work().join("build"));
         cargo.env("RUSTFLAGS", FLAGS).env_remove("CARGO_ENCODED_RUSTFLAGS").current_dir(&self.folder);

@@ -1,9 +1,8 @@
 //! Rewrites what is generated: the resource's definition, the protocol code, golden files, manifests.
 
-use std::process::Command;
-
 use anyhow::{Result, ensure};
 
+use crate::cargo;
 use crate::chart;
 use crate::cluster::progress::Progress;
 use crate::cluster::workspace;
@@ -15,7 +14,7 @@ const GENERATORS: [&str; 4] = ["veneur", "veneur-forward", "veneur-operator-api"
 pub(crate) fn write(progress: &Progress) -> Result<()> {
     for package in GENERATORS {
         progress.step(&format!("generate what {package} compares"), |_| {
-            let status = Command::new(env!("CARGO"))
+            let status = cargo::command()
                 .args(["test", "--quiet", "--package", package])
                 .env("UPDATE_GOLDEN", "1")
                 .current_dir(workspace())

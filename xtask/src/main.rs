@@ -1,9 +1,11 @@
 //! Developer commands of this repository, run as `cargo xtask COMMAND`.
 
 mod bench;
+mod cargo;
 mod chart;
 mod cluster;
 mod demo;
+mod disk;
 mod endurance;
 mod fuzz;
 mod r#gen;

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::cargo;
 use crate::cluster::workspace;
 
 /// Lines above which a file is refused: split it by what it is about.
@@ -212,7 +213,7 @@ fn name(package: &Value) -> &str {
 }
 
 fn metadata() -> Result<Value> {
-    let output = Command::new(env!("CARGO"))
+    let output = cargo::command()
         .args(["metadata", "--format-version=1", "--locked"])
         .current_dir(workspace())
         .output()

@@ -1,10 +1,10 @@
 //! Cargo tools that the checks need, installed by version into the cache.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::cargo;
 use crate::cluster::cache_folder;
 use crate::cluster::progress::Progress;
 
@@ -16,7 +16,7 @@ pub(crate) fn cargo_deny(progress: &Progress) -> Result<PathBuf> {
     let program = root.join("bin/cargo-deny");
     if !program.exists() {
         progress.step(&format!("install cargo-deny {CARGO_DENY}"), |_| {
-            let installed = Command::new(env!("CARGO"))
+            let installed = cargo::command()
                 .args(["install", "--quiet", "--locked", "cargo-deny", "--version", CARGO_DENY, "--root"])
                 .arg(&root)
                 .status()

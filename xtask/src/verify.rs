@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::cargo;
 use crate::cluster::progress::Progress;
 use crate::cluster::{self, Cluster, Name, Parts, workspace};
 use crate::images::{self, Images};
-use crate::{bench::Admission, chart, demo::install, endurance, fuzz, scale::Scale, tidy, tools};
+use crate::{bench::Admission, chart, demo::install, disk, endurance, fuzz, scale::Scale, tidy, tools};
 
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,7 @@ const ROUNDS: usize = 3;
 
 /// Runs the tests, of the cluster's those of one file where it is named; stops at the first step that fails.
 pub(crate) fn run(extent: Extent, file: Option<&str>, keep: bool, progress: &Progress) -> Result<()> {
+    disk::say_free(progress)?;
     if matches!(extent, Extent::Checks | Extent::Normal | Extent::All) {
         checks(progress)?;
     }
@@ -70,12 +72,12 @@ fn checks(progress: &Progress) -> Result<()> {
 }
 
 fn cargo(progress: &Progress, what: &str, arguments: &[&str]) -> Result<()> {
-    progress.step(what, |_| succeed(Command::new(env!("CARGO")).args(arguments)))
+    progress.step(what, |_| succeed(cargo::command().args(arguments)))
 }
 
 fn documentation(progress: &Progress) -> Result<()> {
     progress.step("documentation", |_| {
-        let mut command = Command::new(env!("CARGO"));
+        let mut command = cargo::command();
         command.args(["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"]);
         succeed(command.env("RUSTDOCFLAGS", "--deny warnings"))
     })
@@ -103,7 +105,7 @@ fn mixed(progress: &Progress) -> Result<()> {
     let veneur = original.built("veneur", progress)?;
     let proxy = original.built("veneur-proxy", progress)?;
     progress.step("fleets mixed with Veneur 14.2.0", |_| {
-        let mut tests = Command::new(env!("CARGO"));
+        let mut tests = cargo::command();
         tests.args(["test", "--quiet", "--package", "veneur", "--test", "mixed", "--locked", "--", "--ignored"]);
         // One after another: what the original publishes depends on each instance getting its share of the processor.
         tests.args(["--nocapture", "--test-threads=1"]);
@@ -154,7 +156,7 @@ fn cluster_tests(cluster: &Cluster, images: &Images, file: Option<&str>) -> Resu
     let helm = Parts::in_cache()?.binary("helm");
     let tools = [kubectl, helm].into_iter().filter_map(|tool| tool.parent().map(PathBuf::from));
     let path = env::join_paths(tools.chain(env::split_paths(&own)))?;
-    let mut tests = Command::new(env!("CARGO"));
+    let mut tests = cargo::command();
     // Offline: inside the cluster's network namespace there is no way out. All was compiled before.
     tests
         .args(["test", "--package", "veneur-e2e", "--locked", "--offline", "--no-fail-fast"])
@@ -172,7 +174,7 @@ fn cluster_tests(cluster: &Cluster, images: &Images, file: Option<&str>) -> Resu
 
 /// Runs the benches of a package.
 pub(crate) fn bench(package: &str) -> Result<()> {
-    succeed(Command::new(env!("CARGO")).args(["bench", "--quiet", "--locked", "--package", package]))
+    succeed(cargo::command().args(["bench", "--quiet", "--locked", "--package", package]))
 }
 
 fn succeed(command: &mut Command) -> Result<()> {

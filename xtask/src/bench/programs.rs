@@ -1,11 +1,12 @@
 //! What the benches run: ours as users get it, from the images; the load generator; and the original.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::cargo;
 use crate::cluster::progress::Progress;
 use crate::cluster::{Parts, workspace};
 use crate::images;
@@ -41,7 +42,7 @@ impl Programs {
 /// Builds the load generator, in release; returns its executable.
 pub(crate) fn load(progress: &Progress) -> Result<PathBuf> {
     progress.step("compile veneur-load in release", |_| {
-        let mut cargo = Command::new(env!("CARGO"));
+        let mut cargo = cargo::command();
         cargo.args(["build", "--release", "--locked", "--message-format=json-render-diagnostics"]);
         cargo.args(["--package", "veneur-load"]);
         let output =

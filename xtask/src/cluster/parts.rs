@@ -128,7 +128,9 @@ impl Parts {
             let title = format!("build {program} {}, once", part.version);
             progress.step(&title, |step| self.build(part, program, package, step))?;
         }
-        Ok(())
+        // Five gigabytes that serve no other version; an interrupted build finds them again.
+        let objects = self.objects();
+        fs::remove_dir_all(&objects).with_context(|| format!("cannot remove {}", objects.display()))
     }
 
     fn missing(&self) -> Vec<(&'static Part, &'static str, &'static str)> {
@@ -143,12 +145,18 @@ impl Parts {
         let mut build = Command::new("go");
         build.args(["build", "-v", "-trimpath", "-ldflags", &part.linker_flags(), "-o"]).arg(&unfinished).arg(package);
         build.current_dir(workspace().join(self.pins).join(part.name)).env("CGO_ENABLED", "0");
+        build.env("GOCACHE", self.objects());
         let mut compiled = 0;
         process::watch(build, |_| {
             compiled += 1;
             step.detail(format!("({compiled} packages compiled)"));
         })?;
         fs::rename(&unfinished, self.binary(program)).with_context(|| format!("cannot keep the built {program}"))
+    }
+
+    /// What is compiled on the way to the programs.
+    fn objects(&self) -> PathBuf {
+        self.cache.join("objects")
     }
 
     fn folder(&self, part: &Part) -> PathBuf {

@@ -6,17 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use crate::cargo;
 use crate::cluster::{process, workspace};
 
 /// Writes the bill of `package` to `folder`; returns where.
 pub(super) fn write(package: &str, folder: &Path) -> Result<PathBuf> {
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = cargo::command();
     cargo.args(["metadata", "--format-version=1", "--locked", "--filter-platform", &triple]).current_dir(workspace());
     let metadata = serde_json::from_str(&process::output(&mut cargo)?).context("cargo's metadata is no JSON")?;
     let bill = bill(package, &metadata).with_context(|| format!("cargo knows no package {package}"))?;

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::{USER, bill, target};
+use crate::cargo;
 use crate::cluster::image::{Entry, Image};
 use crate::cluster::progress::Progress;
 use crate::cluster::{process, workspace};
@@ -18,7 +19,7 @@ const PACKAGES: [&str; 3] = ["veneur", "veneur-operator", "veneur-intake"];
 pub(super) fn build(progress: &Progress) -> Result<PathBuf> {
     // The GNU target by name: with it, flags do not reach build scripts and macros, which cannot be static.
     let triple = format!("{}-unknown-linux-gnu", env::consts::ARCH);
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo::command();
     cargo.args(["build", "--release", "--locked", "--target", &triple, "--target-dir"]).arg(target());
     cargo.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
     // glibc's own resolver is linked in; what it cannot have, name services as shared libraries, no image holds anyway.
