@@ -17,6 +17,7 @@ use anyhow::{Result, bail};
 
 use crate::cluster::progress::{Progress, Step};
 use crate::cluster::{self, Cluster, Name};
+use crate::disk;
 use crate::images;
 use batch::Batch;
 pub(crate) use own::{Own, Reference};
@@ -30,6 +31,7 @@ const LOOK_BACK: &str = "--since=45s";
 
 /// Brings everything up, or finds it there, and prints the table.
 pub(crate) fn up(name: &Name, progress: &Progress) -> Result<()> {
+    disk::say_free(progress)?;
     // First, as it needs no root: what is compiled by a user stays the user's.
     images::compile(progress)?;
     let cluster = cluster::start(name, progress)?;
