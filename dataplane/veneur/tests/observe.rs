@@ -2,6 +2,8 @@
 
 #[path = "observe/admin.rs"]
 mod admin;
+#[path = "observe/drops.rs"]
+mod drops;
 #[path = "observe/process.rs"]
 mod process;
 

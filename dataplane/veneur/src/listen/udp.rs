@@ -44,8 +44,8 @@ const SMALL_DATAGRAM_BYTES: usize = 1_280;
 /// A pause may fill this part of the receive buffer, at the fastest rate seen lately.
 const NAP_SHARE: f64 = 8.0;
 
-/// Binds `readers` sockets to an address; more than one share the port.
-pub(super) fn bind(address: SocketAddr, readers: usize, buffer_bytes: usize) -> io::Result<Vec<UdpSocket>> {
+/// Binds `readers` sockets to an address; more than one share the port, also one that the kernel chooses.
+pub(super) fn bind(mut address: SocketAddr, readers: usize, buffer_bytes: usize) -> io::Result<Vec<UdpSocket>> {
     (0..readers)
         .map(|_| {
             let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
@@ -57,7 +57,9 @@ pub(super) fn bind(address: SocketAddr, readers: usize, buffer_bytes: usize) -> 
                 socket.set_reuse_port(true)?;
             }
             socket.bind(&address.into())?;
-            Ok(socket.into())
+            let socket = UdpSocket::from(socket);
+            address.set_port(socket.local_addr()?.port());
+            Ok(socket)
         })
         .collect()
 }

@@ -14,7 +14,7 @@ use super::*;
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_veneur");
 
 /// A running `veneur` and what it has logged so far.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     log: Arc<Mutex<String>>,
     reading: Option<JoinHandle<()>>,
@@ -32,7 +32,7 @@ impl Drop for Process {
 }
 
 impl Process {
-    fn start(arguments: &[&str], config: Option<&str>) -> Self {
+    pub(crate) fn start(arguments: &[&str], config: Option<&str>) -> Self {
         let mut command = Command::new(EXECUTABLE);
         command.args(arguments).env_clear().envs(config.map(|config| ("VENEUR_CONFIG", config)));
         Self::run(command)
@@ -61,11 +61,15 @@ impl Process {
         Self { child, log, reading: Some(reading) }
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn says(&self, text: &str) {
+    pub(crate) async fn says(&self, text: &str) {
         let said = until(text, || {
             let log = self.log();
             (log.contains(text)).then_some(log)
@@ -73,11 +77,11 @@ impl Process {
         said.await;
     }
 
-    fn times(&self, text: &str) -> usize {
+    pub(crate) fn times(&self, text: &str) -> usize {
         self.log().matches(text).count()
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let told = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().expect("runs");
         assert!(told.success());
     }
@@ -94,7 +98,7 @@ impl Process {
     }
 
     /// The address in the first line that has `key`.
-    async fn address(&self, key: &str) -> SocketAddr {
+    pub(crate) async fn address(&self, key: &str) -> SocketAddr {
         until(key, || {
             let log = self.log();
             let (_, rest) = log.split_once(key)?;
