@@ -6,19 +6,16 @@
 use std::marker::PhantomData;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use prost::{decode_length_delimiter as varint, encode_length_delimiter};
 use tonic::{
     Status,
     codec::{DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
+use veneur_wire::list::{self, fields};
 
 use crate::packed::Packed;
 
 /// Most fields of a message, and so most metrics of a list: more than 4 MiB of real ones have.
 const MOST_FIELDS: usize = 131_072;
-
-/// Of a list, the only field: a metric.
-const METRIC: u8 = 0x0A;
 
 /// The bytes of a metric.
 #[derive(Debug, Clone, Default)]
@@ -32,26 +29,14 @@ impl List {
     pub(crate) fn of(metrics: &Packed) -> Self {
         let mut list = BytesMut::with_capacity(metrics.frames().len());
         for (_, metric) in metrics.iter() {
-            list.put_u8(METRIC);
-            encode_length_delimiter(metric.len(), &mut list).expect("the buffer grows as needed");
-            list.put_slice(&metric);
+            list::put(&mut list, &metric);
         }
         Self(list.freeze())
     }
 
     /// Its metrics; whatever else it holds is passed over.
     pub(crate) fn metrics(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest: &[u8] = &self.0;
-        std::iter::from_fn(move || {
-            loop {
-                let (head, length) = field(rest)?;
-                let (field, after) = rest.split_at(head + length);
-                rest = after;
-                if field[0] == METRIC {
-                    return Some(&field[head..]);
-                }
-            }
-        })
+        list::metrics(&self.0)
     }
 }
 
@@ -155,47 +140,12 @@ impl<U: Carried> Decoder for Codec<(), U> {
     }
 }
 
-/// Fields of a message, up to what is no field, and their bytes; saying what is wrong is left to whoever reads it.
-fn fields(message: &[u8]) -> (usize, usize) {
-    let (mut rest, mut count) = (message, 0);
-    while let Some((head, length)) = field(rest) {
-        rest = &rest[head + length..];
-        count += 1;
-    }
-    (count, message.len() - rest.len())
-}
-
-/// Lengths of the head of a message's first field, and of what it holds; `None` if the message has none, or not all of it.
-fn field(message: &[u8]) -> Option<(usize, usize)> {
-    let mut rest = message;
-    let length = match varint(&mut rest).ok()? & 7 {
-        0 => varint(&mut rest).map(|_| 0).ok()?,
-        1 => 8,
-        2 => varint(&mut rest).ok()?,
-        5 => 4,
-        _ => return None,
-    };
-    rest.get(..length)?;
-    Some((message.len() - rest.len(), length))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_field_of_a_message_is_counted_and_no_message_panics() {
-        assert_eq!(fields(&[0x0A, 0x00].repeat(1_000)), (1_000, 2_000));
-        let whole = [0x0A, 0x02, 0x0A, 0x00, 0x18, 0xFF, 0x01, 0x31, 0, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!(fields(&whole), (3, whole.len()));
-        assert_eq!(fields(&whole[..15]), (2, 7));
-        assert_eq!(fields(&[0x0A, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01]), (0, 0));
-        assert_eq!(fields(&[0xFF; 100]), (0, 0));
-        assert_eq!(fields(&[]), (0, 0));
-    }
-
-    #[test]
-    fn a_list_gives_out_its_metrics_and_nothing_else() {
+    fn a_list_that_is_broken_or_too_long_is_refused() {
         let read = |bytes: &[u8]| List::read(Bytes::copy_from_slice(bytes));
         let list = read(&[0x0A, 0x01, 7, 0x18, 0x05, 0x0A, 0x00, 0x0A, 0x02, 8, 9]).expect("a list");
         assert_eq!(list.metrics().collect::<Vec<_>>(), [&[7_u8][..], &[], &[8, 9]]);

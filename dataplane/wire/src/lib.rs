@@ -13,6 +13,7 @@
 mod decode;
 mod encode;
 pub mod legacy;
+pub mod list;
 mod outline;
 mod relative;
 #[expect(missing_docs, clippy::pedantic, reason = "generated from proto/ by cargo xtask gen")]
