@@ -39,10 +39,18 @@ pub struct Facts {
     pub sequence: u64,
     /// Whether it goes to a member that does not own it, because the owner does not answer.
     pub failover: bool,
-    /// The global that gives away what it owned, because it stops; empty otherwise. Routed as if it were no member.
-    pub leaver: String,
-    /// Where the leaver imports, `HOST:PORT`: members that are known by their addresses have no other name. May be empty.
-    pub leaver_address: String,
+    /// The globals that gave it away one after the other, because they stop; none, as a rule. Routed as if they were no
+    /// members.
+    pub leavers: Vec<Leaver>,
+}
+
+/// A global that gives away what it owned, because it stops.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Leaver {
+    /// What it calls itself.
+    pub name: String,
+    /// Where it imports, `HOST:PORT`: members that are known by their addresses have no other name. May be empty.
+    pub address: String,
 }
 
 impl Batch {
@@ -86,18 +94,9 @@ impl Batch {
 }
 
 impl Facts {
-    /// Whether a member is the leaver: by its name, or by the address at which it, or its host by name, imports.
+    /// Whether a member is one of the leavers.
     pub(crate) fn is_left_by(&self, member: &Member) -> bool {
-        if self.leaver.is_empty() {
-            return false;
-        }
-        let (_, address) = Dialect::of(&member.address);
-        let by_address = || !self.leaver_address.is_empty() && address == self.leaver_address;
-        let by_host = || match (address.rsplit_once(':'), self.leaver_address.rsplit_once(':')) {
-            (Some((host, port)), Some((_, own))) => host == self.leaver && port == own,
-            _ => false,
-        };
-        member.name == self.leaver || by_address() || by_host()
+        self.leavers.iter().any(|leaver| leaver.is(member))
     }
 
     pub(crate) fn write(&self, metadata: &mut MetadataMap) {
@@ -109,22 +108,41 @@ impl Facts {
         if self.failover {
             metadata.insert(FAILOVER, "1".parse().expect("a digit is a header value"));
         }
-        for (key, text) in [(LEAVER, &self.leaver), (LEAVER_ADDRESS, &self.leaver_address)] {
-            if let Some(text) = Some(text).filter(|text| !text.is_empty()).and_then(|text| text.parse().ok()) {
-                metadata.insert(key, text);
+        for Leaver { name, address } in &self.leavers {
+            if let (Ok(name), Ok(address)) = (name.parse(), address.parse()) {
+                metadata.append(LEAVER, name);
+                metadata.append(LEAVER_ADDRESS, address);
             }
         }
     }
 
     pub(crate) fn read(metadata: &MetadataMap) -> Self {
         let text = |key| metadata.get(key).and_then(|value| value.to_str().ok());
+        let texts = |key| metadata.get_all(key).iter().map(|value| value.to_str().unwrap_or_default());
+        // One without its address is known by its name yet.
+        let leavers = texts(LEAVER).zip(texts(LEAVER_ADDRESS).chain(std::iter::repeat("")));
         Self {
             sender: text(SENDER).unwrap_or_default().to_owned(),
             sequence: text(SEQUENCE).and_then(|number| number.parse().ok()).unwrap_or_default(),
             failover: metadata.contains_key(FAILOVER),
-            leaver: text(LEAVER).unwrap_or_default().to_owned(),
-            leaver_address: text(LEAVER_ADDRESS).unwrap_or_default().to_owned(),
+            leavers: leavers.map(|(name, address)| Leaver { name: name.into(), address: address.into() }).collect(),
         }
+    }
+}
+
+impl Leaver {
+    /// Whether it is this member: by its name, or by the address at which it, or its host by name, imports.
+    fn is(&self, member: &Member) -> bool {
+        if self.name.is_empty() {
+            return false;
+        }
+        let (_, address) = Dialect::of(&member.address);
+        let by_address = || !self.address.is_empty() && address == self.address;
+        let by_host = || match (address.rsplit_once(':'), self.address.rsplit_once(':')) {
+            (Some((host, port)), Some((_, own))) => host == self.name && port == own,
+            _ => false,
+        };
+        member.name == self.name || by_address() || by_host()
     }
 }
 
@@ -138,10 +156,12 @@ mod tests {
 
     #[test]
     fn a_leaver_is_known_by_its_name_and_by_where_it_imports() {
-        let facts =
-            Facts { leaver: "a".into(), leaver_address: "10.0.0.1:8128".into(), sequence: 7, ..Facts::default() };
+        let leaver = |name: &str, address: &str| Leaver { name: name.into(), address: address.into() };
+        let leavers = vec![leaver("z", ""), leaver("a", "10.0.0.1:8128")];
+        let facts = Facts { leavers, sequence: 7, ..Facts::default() };
         let is = |name: &str, address: &str| facts.is_left_by(&Member { name: name.into(), address: address.into() });
-        assert!(is("a", "10.0.0.9:1") && is("10.0.0.1:8128", "10.0.0.1:8128") && is("a:8128", "grpc+unary://a:8128"));
+        assert!(is("z", "10.0.0.9:1") && is("a", "10.0.0.9:1"));
+        assert!(is("10.0.0.1:8128", "10.0.0.1:8128") && is("a:8128", "grpc+unary://a:8128"));
         assert!(!is("b", "10.0.0.1:8129") && !is("a:8129", "a:8129") && !is("b", "10.0.0.2:8128"));
         assert!(!Facts::default().is_left_by(&Member { name: String::new(), address: String::new() }));
         let mut metadata = MetadataMap::new();

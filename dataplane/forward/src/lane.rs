@@ -62,6 +62,7 @@ struct Queue {
     /// Told when the peer's health changes.
     noticed: Arc<Notify>,
     closed: CancellationToken,
+    given_up: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +95,7 @@ impl Lane {
                 changed: Notify::new(),
                 noticed,
                 closed: CancellationToken::new(),
+                given_up: CancellationToken::new(),
             }),
         }
     }
@@ -154,6 +156,13 @@ impl Lane {
         self.queue.changed.notify_one();
     }
 
+    /// Lets [`run`](Self::run) end as soon as nothing is being sent: what waits is for
+    /// [`take_waiting`](Self::take_waiting), and nothing has to be uncertain.
+    pub fn give_up(&self) {
+        self.close();
+        self.queue.given_up.cancel();
+    }
+
     /// Drops what still waits, when there is no time left to deliver it. What was being sent when [`run`](Self::run)
     /// was ended may have arrived.
     pub fn abandon(&self) {
@@ -202,10 +211,13 @@ impl State {
 }
 
 impl Queue {
-    /// The oldest batch that is not too old, once there is one; `None` when closed and empty.
+    /// The oldest batch that is not too old, once there is one; `None` when closed and empty, or given up.
     async fn next(&self) -> Option<(Batch, Instant)> {
         loop {
             let changed = self.changed.notified();
+            if self.given_up.is_cancelled() {
+                return None;
+            }
             self.expire();
             let next = {
                 let mut state = self.lock();
@@ -288,9 +300,9 @@ impl Queue {
         self.lock().health
     }
 
-    /// Whether nothing waits, and nothing will.
+    /// Whether nothing waits, and nothing will; or nobody wants it sent any more.
     fn is_over(&self) -> bool {
-        self.closed.is_cancelled() && self.lock().waiting.is_empty()
+        self.given_up.is_cancelled() || self.closed.is_cancelled() && self.lock().waiting.is_empty()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

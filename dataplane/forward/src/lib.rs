@@ -42,4 +42,4 @@ mod watched;
 mod forwardrpc;
 
 pub use account::{Account, Ledger};
-pub use batch::{Batch, Facts};
+pub use batch::{Batch, Facts, Leaver};

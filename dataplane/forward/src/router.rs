@@ -283,7 +283,8 @@ impl Router {
             let batches = Batch::of(packing, || {
                 // Finished points keep the facts of their origin, by which a global can tell whose they are.
                 let own = if finished { facts.clone() } else { self.next_facts() };
-                Facts { failover, leaver: String::new(), leaver_address: String::new(), ..own }
+                // A member that leaves as well adds itself, so that it does not come back to the first.
+                Facts { failover, leavers: facts.leavers.clone(), ..own }
             });
             let lane = lanes.entry(member.clone()).or_insert_with_key(|member| self.start_lane(member, tasks));
             batches.into_iter().for_each(|batch| lane.offer_waiting(batch, since));
@@ -371,9 +372,9 @@ impl Importer for Router {
 impl Routes {
     /// Whether nobody could take what a leaver gives away: it has to publish that itself.
     fn is_last(&self, facts: &Facts) -> bool {
-        let stays = |member: &Member| !facts.is_left_by(member);
-        let others = || self.timeline.latest().is_some_and(|ring| ring.members().iter().any(stays));
-        !facts.leaver.is_empty() && (self.deserted || !others())
+        let takes = |member: &Member| !facts.is_left_by(member) && !self.absent.is_away(member);
+        let others = || self.timeline.latest().is_some_and(|ring| ring.members().iter().any(takes));
+        !facts.leavers.is_empty() && (self.deserted || !others())
     }
 }
 

@@ -157,8 +157,17 @@ impl Importer for Hung {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_being_sent_when_time_ran_out_is_uncertain() {
+/// A lane, and a peer that has got a metric and does not answer yet, while another waits.
+struct Sending {
+    account: Arc<Account>,
+    lane: Lane,
+    running: JoinSet<()>,
+    /// Lets the peer answer.
+    release: mpsc::Sender<()>,
+    _serving: JoinSet<()>,
+}
+
+async fn sending() -> Sending {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("bound").to_string();
     let ((entered, enters), (release, released)) = (mpsc::sync_channel(1), mpsc::channel::<()>());
@@ -170,11 +179,29 @@ async fn what_was_being_sent_when_time_ran_out_is_uncertain() {
 
     let account = Arc::new(Account::default());
     let lane = Lane::new(address, LIMITS, Arc::clone(&account));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(lane.clone().run());
+    let mut running = JoinSet::new();
+    running.spawn(lane.clone().run());
     produce(&account, &lane, vec![counter("on its way", None)]);
     tokio::task::spawn_blocking(move || enters.recv()).await.expect("no panic").expect("the peer has it");
     produce(&account, &lane, vec![counter("waiting", None)]);
+    Sending { account, lane, running, release, _serving: serving }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_that_is_given_up_waits_for_the_answer_and_keeps_the_rest() {
+    let Sending { account, lane, mut running, release, _serving } = sending().await;
+    lane.give_up();
+    drop(release);
+    tokio::time::timeout(PATIENCE, running.join_next()).await.expect("it ends by itself");
+    assert_eq!(lane.take_waiting().len(), 1);
+    lane.abandon();
+    let ledger = account.snapshot();
+    assert_eq!((ledger.acknowledged, ledger.held, ledger.uncertain), (1, 1, 0), "{ledger:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_being_sent_when_time_ran_out_is_uncertain() {
+    let Sending { account, lane, running: mut tasks, release, _serving } = sending().await;
     tasks.shutdown().await;
     lane.abandon();
     let ledger = account.snapshot();

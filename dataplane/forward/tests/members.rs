@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use veneur_forward::{
-    Account, Facts, Ledger,
+    Account, Facts, Leaver, Ledger,
     import::{Importer, Settings, Stopping, serve},
     lane::Limits,
     router::Router,
@@ -241,11 +241,20 @@ async fn what_waits_for_a_dead_member_goes_to_a_second_choice_that_came_back_lat
     assert!(ledger.dropped.is_empty() && ledger.uncertain == 0, "{ledger:?}");
 }
 
+fn left_by(name: &str) -> Facts {
+    left_by_all(&[name])
+}
+
+fn left_by_all(names: &[&str]) -> Facts {
+    let leaver = |name: &&str| Leaver { name: (*name).into(), ..Leaver::default() };
+    Facts { leavers: names.iter().map(leaver).collect(), ..Facts::default() }
+}
+
 #[tokio::test]
 async fn what_a_leaver_gives_away_never_comes_back_to_it() {
     let (leaver, other) = (Peer::start().await, Peer::start().await);
     let proxy = proxy(LONG, vec![leaver.member("leaver"), other.member("other")]);
-    proxy.import(&Facts { leaver: "leaver".into(), ..Facts::default() }, 200);
+    proxy.import(&left_by("leaver"), 200);
     proxy.until("everything is delivered", |ledger| ledger.acknowledged == 200).await;
     assert_eq!((leaver.seen().len(), other.seen().len()), (0, 200));
 }
@@ -254,13 +263,39 @@ async fn what_a_leaver_gives_away_never_comes_back_to_it() {
 async fn what_the_last_member_gives_away_is_refused_unread() {
     let last = Peer::start().await;
     let proxy = proxy(LONG, vec![last.member("last")]);
-    let facts = Facts { leaver: "last".into(), ..Facts::default() };
+    let facts = left_by("last");
     assert_eq!(proxy.router.import(&facts, vec![counter("c")]), Err(Stopping));
     assert_eq!(proxy.account.snapshot(), Ledger::default(), "it is the leaver's still");
-    let other = Facts { leaver: "other".into(), ..Facts::default() };
+    let other = left_by("other");
     proxy.import(&other, 1);
     proxy.router.change(1, Vec::new());
     assert_eq!(proxy.router.import(&other, vec![counter("c")]), Err(Stopping), "the last one leaves as well");
+}
+
+#[tokio::test]
+async fn what_several_gave_away_one_after_the_other_goes_to_none_of_them() {
+    let (first, second, stays) = (Peer::start().await, Peer::start().await, Peer::start().await);
+    let members = vec![first.member("first"), second.member("second"), stays.member("stays")];
+    let proxy = proxy(LONG, members);
+    proxy.import(&left_by("first"), 200);
+    proxy.until("everything is delivered", |ledger| ledger.acknowledged == 200).await;
+    let had = second.seen();
+    assert!(!had.is_empty() && had.iter().all(|facts| facts.leavers == left_by("first").leavers), "{had:?}");
+    proxy.import(&left_by_all(&["first", "second"]), 200);
+    proxy.until("everything is delivered", |ledger| ledger.acknowledged == 400).await;
+    assert_eq!((first.seen().len(), second.seen().len(), stays.seen().len()), (0, had.len(), 400 - had.len()));
+    let all = left_by_all(&["first", "second", "stays"]);
+    assert_eq!(proxy.router.import(&all, vec![counter("c")]), Err(Stopping));
+}
+
+#[tokio::test]
+async fn what_a_leaver_gives_away_is_refused_while_all_others_are_dead() {
+    let leaver = Peer::start().await;
+    let dead = Member { name: "dead".into(), address: "127.0.0.1:1".into() };
+    let proxy = proxy(LONG, vec![leaver.member("leaver"), dead]);
+    proxy.import(&Facts::default(), 200);
+    proxy.until_absent("dead", true).await;
+    assert_eq!(proxy.router.import(&left_by("leaver"), vec![counter("c")]), Err(Stopping));
 }
 
 #[tokio::test]
@@ -271,7 +306,7 @@ async fn what_a_leaver_had_alone_goes_to_the_member_that_comes_next() {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
     let now_ms = u64::try_from(now.as_millis()).expect("before the year 500,000,000");
     proxy.router.change(now_ms, vec![next.member("next")]);
-    proxy.import(&Facts { leaver: "leaver".into(), ..Facts::default() }, 200);
+    proxy.import(&left_by("leaver"), 200);
     proxy.until("everything is delivered", |ledger| ledger.acknowledged == 200).await;
     assert_eq!((leaver.seen().len(), next.seen().len()), (0, 200));
 }

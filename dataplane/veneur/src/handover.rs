@@ -3,6 +3,9 @@
 //! Partials go through a proxy, marked with the leaver's name: the proxy gives each to whoever owns it without the leaver.
 //! What others still send here takes the same way, until they know. What no proxy takes, because nobody else is left or
 //! none is reached, comes back and is published here.
+//!
+//! Where several leave at once, each adds itself to what it relays, so that a batch sees each of them once at the most and
+//! then goes to one that stays, or is published by the last.
 
 use std::{
     io,
@@ -14,9 +17,18 @@ use std::{
 };
 
 use tokio::net::{UdpSocket, lookup_host};
-use veneur_forward::{Account, Batch, Facts, dialect::Dialect, import::Stopping, lane::Lane};
+use veneur_forward::{
+    Account, Batch, Facts, Leaver,
+    connect::Target,
+    dialect::Dialect,
+    import::Stopping,
+    lane::{Lane, Limits},
+};
 use veneur_metric::Partial;
 use veneur_wire::{encode_partial, metricpb::Metric};
+
+/// Leavers that a batch may have seen: with more, it has come round often enough.
+const MOST_LEAVERS: usize = 16;
 
 /// The way out, once it is needed.
 pub(crate) type Way = Arc<OnceLock<Handover>>;
@@ -24,12 +36,12 @@ pub(crate) type Way = Arc<OnceLock<Handover>>;
 /// A way through a proxy.
 #[derive(Debug)]
 pub(crate) struct Handover {
-    /// The leaver.
-    name: String,
-    /// Where it imports, as far as it knows.
-    address: String,
+    /// This instance, as others may know it.
+    leaver: Leaver,
     /// To the proxy.
     lane: Lane,
+    /// What was here before, and is not sent again: nobody runs it.
+    back: Lane,
     account: Arc<Account>,
     sequence: AtomicU64,
     /// Set under the lock under which things are relayed: what is answered OK is given away or published.
@@ -37,14 +49,21 @@ pub(crate) struct Handover {
 }
 
 impl Handover {
-    pub(crate) fn new(name: String, address: String, lane: Lane, account: Arc<Account>) -> Self {
-        Self { name, address, lane, account, sequence: AtomicU64::new(0), ended: Mutex::new(false) }
+    /// To `target`, as far as `limits` allow.
+    pub(crate) fn new(leaver: Leaver, target: &Target, limits: Limits, account: Arc<Account>) -> Self {
+        let [lane, back] = [(); 2].map(|()| Lane::new(target.clone(), limits, Arc::clone(&account)));
+        Self { leaver, lane, back, account, sequence: AtomicU64::new(0), ended: Mutex::new(false) }
+    }
+
+    /// Delivers what is given away, until there is nothing more and [`end`](Self::end) was called.
+    pub(crate) fn run(&self) -> impl Future<Output = ()> + use<> {
+        self.lane.clone().run()
     }
 
     /// Gives away what was merged here.
     pub(crate) fn give(&self, partials: Vec<Partial>) {
         let metrics = partials.into_iter().map(encode_partial);
-        for batch in Batch::split(metrics, || self.facts(self.name.clone())) {
+        for batch in Batch::split(metrics, || self.facts(self.leaver.name.clone(), &[])) {
             self.account.record(|ledger| {
                 ledger.produced += batch.len();
                 ledger.held += batch.len();
@@ -59,12 +78,14 @@ impl Handover {
         if *ended {
             return Err(Stopping);
         }
-        for batch in Batch::split(metrics, || self.facts(facts.sender.clone())) {
+        let before = &facts.leavers;
+        let lane = if before.contains(&self.leaver) || before.len() >= MOST_LEAVERS { &self.back } else { &self.lane };
+        for batch in Batch::split(metrics, || self.facts(facts.sender.clone(), before)) {
             self.account.record(|ledger| {
                 ledger.imported += batch.len();
                 ledger.held += batch.len();
             });
-            self.lane.offer(batch);
+            lane.offer(batch);
         }
         Ok(())
     }
@@ -75,17 +96,22 @@ impl Handover {
         self.lane.close();
     }
 
-    /// Takes back what no proxy took, once the lane runs no more. It is on the ledger as held.
+    /// Sends nothing more, but waits for the answer to what was sent.
+    pub(crate) fn give_up(&self) {
+        self.lane.give_up();
+    }
+
+    /// Takes back what no proxy took, once nothing runs any more. It is on the ledger as held.
     pub(crate) fn take_back(&self) -> Vec<Batch> {
-        let left = self.lane.take_waiting().into_iter().map(|(batch, _)| batch).collect();
+        let left = [&self.lane, &self.back].into_iter().flat_map(Lane::take_waiting).map(|(batch, _)| batch).collect();
         self.lane.abandon();
         left
     }
 
-    fn facts(&self, sender: String) -> Facts {
+    fn facts(&self, sender: String, before: &[Leaver]) -> Facts {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        let (leaver, leaver_address) = (self.name.clone(), self.address.clone());
-        Facts { sender, sequence, failover: false, leaver, leaver_address }
+        let leavers = before.iter().chain([&self.leaver]).cloned().collect();
+        Facts { sender, sequence, failover: false, leavers }
     }
 }
 

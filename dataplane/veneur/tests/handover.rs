@@ -20,6 +20,9 @@ const CONTEXTS: u64 = 100;
 /// So long that no boundary comes while the test runs, but for one run in some hundred; which ends as well.
 const INTERVAL: Duration = Duration::from_hours(1);
 
+/// Time that a global has to stop in.
+const SHUTDOWN: Duration = Duration::from_secs(6);
+
 /// Globals of these names that publish to one intake, and a proxy whose members they are.
 struct Fleet {
     intake: Arc<Intake>,
@@ -40,6 +43,7 @@ async fn fleet(names: &[&str], named: fn(&str, &str) -> Member) -> Fleet {
         grpc_address: "127.0.0.1:0".into(),
         interval: Every(INTERVAL),
         self_metrics: false,
+        shutdown_timeout: Every::seconds(2),
         forward_addresses: vec!["127.0.0.1:1".into()],
         ..Proxy::default()
     })
@@ -53,9 +57,9 @@ async fn fleet(names: &[&str], named: fn(&str, &str) -> Member) -> Fleet {
             interval: Every(INTERVAL),
             synchronize_with_interval: true,
             grpc_address: "127.0.0.1:0".into(),
-            shutdown_timeout: Every::seconds(6),
+            shutdown_timeout: Every(SHUTDOWN),
             self_metrics: false,
-            handover_address: if name == "leaver" { proxy.grpc.to_string() } else { String::new() },
+            handover_address: if name.starts_with("leaver") { proxy.grpc.to_string() } else { String::new() },
             metric_sinks: vec![Sink { name: "datadog".into(), kind: SinkKind::Datadog(sink) }],
             ..Server::default()
         }
@@ -78,16 +82,27 @@ fn by_address(_: &str, address: &str) -> Member {
     by_name(address, address)
 }
 
+/// As neither its name nor an address that it knows of.
+fn by_another_name(_: &str, address: &str) -> Member {
+    let address = address.replace("127.0.0.1", "localhost");
+    by_name(&address, &address)
+}
+
 /// That what was sent, of which half are counters of 1 and half timings, is published once.
 fn assert_published(intake: &Intake, metrics: u64) {
+    let (requests, timings) = published(intake);
+    let sent = metrics as f64 / 2.0;
+    assert!((requests - sent).abs() < 1e-6 && (timings - sent).abs() < 1e-6, "{requests} and {timings} of {sent}");
+}
+
+/// The sum of all counters, and the count of all timings.
+fn published(intake: &Intake) -> (f64, f64) {
     let received = intake.received();
     let total = |name: &str, statistic: &str| -> f64 {
         let is = |point: &&Received| point.metric.starts_with(name) && point.metric.ends_with(statistic);
         received.iter().filter(is).map(Received::total).sum()
     };
-    let sent = metrics as f64 / 2.0;
-    let (requests, timings) = (total("fleet.requests.", ""), total("fleet.latency.", ".count"));
-    assert!((requests - sent).abs() < 1e-6 && (timings - sent).abs() < 1e-6, "{requests} and {timings} of {sent}");
+    (total("fleet.requests.", ""), total("fleet.latency.", ".count"))
 }
 
 /// Stops the leaver, and gives its ledger and how much it took while it left.
@@ -135,6 +150,21 @@ async fn a_leaver_that_is_known_by_its_address_gets_nothing_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leaver_that_the_proxy_does_not_know_publishes_what_comes_back_and_sends_it_no_more() {
+    let mut fleet = fleet(&["leaver", "stays"], by_another_name).await;
+    let leaver = fleet.globals.remove(0);
+    let mut client = Client::new(leaver.grpc.expect("imports").to_string());
+    assert_eq!(send(&mut client).await, 2 * CONTEXTS);
+    let (left, relayed) = leaves(leaver, &mut client).await;
+    assert_eq!((left.unaccounted(), left.uncertain), (0, 0), "{left:?}");
+    assert!(left.dropped.is_empty() && left.merged > 0, "{left:?}");
+    let at_proxy = fleet.proxy.stop().await;
+    assert_eq!((at_proxy.imported, at_proxy.unaccounted()), (2 * CONTEXTS + relayed, 0), "{at_proxy:?}, {left:?}");
+    assert_eq!(fleet.globals.remove(0).stop().await.unaccounted(), 0);
+    assert_published(&fleet.intake, 2 * CONTEXTS + relayed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_member_publishes_what_it_merged_and_what_still_comes() {
     let mut fleet = fleet(&["leaver"], by_name).await;
     let leaver = fleet.globals.remove(0);
@@ -151,6 +181,60 @@ async fn the_last_member_publishes_what_it_merged_and_what_still_comes() {
     );
     assert!(relayed > 0, "nothing came while it left");
     assert_published(&fleet.intake, 2 * CONTEXTS + relayed);
+}
+
+/// Two of the globals are told to stop in the same moment, while metrics go on coming through the proxy. Each has merged a
+/// batch before. Gives how many came through the proxy, and both ledgers.
+async fn both_leave(fleet: &mut Fleet) -> (u64, Vec<Ledger>) {
+    let mut leaving = JoinSet::new();
+    for leaver in fleet.globals.drain(..2) {
+        let mut client = Client::new(leaver.grpc.expect("imports").to_string());
+        assert_eq!(send(&mut client).await, 2 * CONTEXTS);
+        leaving.spawn(leaver.stop());
+    }
+    let (mut client, mut ledgers, mut sent) = (Client::new(fleet.proxy.grpc.to_string()), Vec::new(), 0);
+    let deadline = tokio::time::Instant::now() + SHUTDOWN * 3 / 2;
+    while !leaving.is_empty() {
+        assert!(tokio::time::Instant::now() < deadline, "they go on and on");
+        if let Some(left) = leaving.try_join_next() {
+            ledgers.push(left.expect("no panic"));
+        }
+        sent += send(&mut client).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for left in &ledgers {
+        assert_eq!((left.unaccounted(), left.uncertain), (0, 0), "{left:?}");
+        assert!(left.dropped.is_empty(), "{left:?}");
+    }
+    (sent, ledgers)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_leave_at_once_publish_all_and_pass_nothing_to_and_fro() {
+    let mut fleet = fleet(&["leaver-0", "leaver-1"], by_address).await;
+    let (sent, ledgers) = both_leave(&mut fleet).await;
+    let at_proxy = fleet.proxy.stop().await;
+    assert_eq!((at_proxy.unaccounted(), at_proxy.uncertain), (0, 0), "{at_proxy:?}");
+    // What came after both had ended, and still waits for one of them.
+    let waits = at_proxy.dropped.get("shutdown").copied().unwrap_or(0);
+    let ((requests, timings), expected) = (published(&fleet.intake), (4 * CONTEXTS + sent - waits) as f64);
+    assert!((requests + timings - expected).abs() < 1e-6, "{requests} and {timings} of {expected}, {ledgers:?}");
+    assert!(waits < sent, "they took nothing while they left: {at_proxy:?}, {ledgers:?}");
+    // From each to the other and no farther; what came through the proxy is there once more before.
+    assert!(at_proxy.imported <= 4 * CONTEXTS + 2 * sent, "{at_proxy:?} of {sent}, {ledgers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_of_three_that_leave_at_once_give_all_to_the_third() {
+    let mut fleet = fleet(&["leaver-0", "leaver-1", "stays"], by_address).await;
+    let (sent, ledgers) = both_leave(&mut fleet).await;
+    assert_eq!(fleet.intake.received().len(), 0, "leavers publish nothing that another owns: {ledgers:?}");
+    let at_proxy = fleet.proxy.stop().await;
+    assert_eq!((at_proxy.unaccounted(), at_proxy.uncertain), (0, 0), "{at_proxy:?}");
+    assert!(at_proxy.dropped.is_empty(), "{at_proxy:?}");
+    assert!(at_proxy.imported <= 8 * CONTEXTS + 3 * sent, "{at_proxy:?} of {sent}, {ledgers:?}");
+    assert_eq!(fleet.globals.remove(0).stop().await.unaccounted(), 0);
+    assert_published(&fleet.intake, 4 * CONTEXTS + sent);
 }
 
 async fn send(client: &mut Client) -> u64 {

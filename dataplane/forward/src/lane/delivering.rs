@@ -159,7 +159,7 @@ impl<'a> Delivering<'a> {
         // Once closed there is no time for long pauses.
         let paused = self.queue.closed.run_until_cancelled(tokio::time::sleep(self.retry)).await;
         if paused.is_none() {
-            tokio::time::sleep(FIRST_RETRY).await;
+            self.queue.given_up.run_until_cancelled(tokio::time::sleep(FIRST_RETRY)).await;
         }
         self.retry = (self.retry * 2).min(LAST_RETRY);
     }

@@ -37,7 +37,8 @@ impl Router {
         for (batch, since) in waiting {
             let count = batch.len();
             let messages: Vec<Bytes> = batch.metrics.iter().map(|(_, message)| message).collect();
-            let facts = Facts { failover: true, ..batch.facts };
+            // Who gave it away may be back, and is better than nobody.
+            let facts = Facts { failover: true, leavers: Vec::new(), ..batch.facts };
             let addressed = |message| address(message, &facts, &arrived, &self.hashing).ok();
             let addressed: Vec<Addressed<'_>> = messages.iter().filter_map(|message| addressed(message)).collect();
             debug_assert_eq!(addressed.len() as u64, count, "what waits was valid when it came");

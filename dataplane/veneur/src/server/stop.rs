@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{task::JoinSet, time::Instant};
-use veneur_forward::{Ledger, lane::Lane};
+use veneur_forward::{Leaver, Ledger, lane::Lane};
 use veneur_metric::Stamp;
 
 use super::Running;
@@ -50,8 +50,10 @@ impl Running {
         let deadline = Instant::now() + deliver_within;
         if let Some(handover) = way.get() {
             handover.end();
-            // The rest is for what comes back.
+            // The rest is for what comes back. What is being sent at the end is waited for: cut off, it would be uncertain.
             if tokio::time::timeout(deliver_within / 2, handing.join_next()).await.is_err() {
+                handover.give_up();
+                drop(tokio::time::timeout(deliver_within / 4, handing.join_next()).await);
                 handing.shutdown().await;
             }
             self.flusher.take_back(handover.take_back());
@@ -99,10 +101,9 @@ impl Running {
             None => return,
         };
         let address = address.ok().and_then(Result::ok).map(|address| address.to_string()).unwrap_or_default();
-        let lane = Lane::new(target, self.limits, Arc::clone(&account));
-        handing.spawn(lane.clone().run());
-        let name = self.flusher.output.name.clone();
-        let handover = Handover::new(name, address, lane, account);
+        let leaver = Leaver { name: self.flusher.output.name.clone(), address };
+        let handover = Handover::new(leaver, &target, self.limits, account);
+        handing.spawn(handover.run());
         let way = Arc::clone(&self.handover);
         let handover = way.get_or_init(|| handover);
         // Whoever takes this instance for an owner learns of its leave within the time that changes take to settle.
