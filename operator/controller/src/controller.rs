@@ -55,10 +55,19 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
         *before = now;
         futures::future::ready(Some(futures::stream::iter(news.then_some(()))))
     });
+    // Before they were counted, the pods of no pipeline were known.
+    let counted = context.feeds.pods.borrow().listed;
+    let counted = WatchStream::from_changes(context.feeds.pods.clone()).scan(counted, |before, now| {
+        let news = now.listed && !std::mem::replace(before, now.listed);
+        futures::future::ready(Some(futures::stream::iter(news.then_some(()))))
+    });
+    let refusals = context.feeds.refusals();
     Controller::for_stream(changed, store)
         .reconcile_on(ReceiverStream::new(woken).map(|key| reference(&key)))
         .reconcile_on(injection.flatten().map(|key| reference(&key)))
         .reconcile_all_on(webhook.flatten())
+        .reconcile_all_on(counted.flatten())
+        .reconcile_all_on(refusals)
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile::reconcile, |watched, error, context| reconcile::retry(&watched, error, &context), context)

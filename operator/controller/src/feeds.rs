@@ -1,10 +1,11 @@
 //! What other tasks tell the reconciliation: pods that ask for a sidecar, and whether the webhook is reached.
 //!
 //! Each is a `watch`, so that only the newest counts and nobody waits. A change of either wakes the pipelines it is
-//! about. Until a task has spoken, the conditions say that nothing was observed.
+//! about. Until a task has spoken, the conditions say that nothing was observed, or who may not look.
 
 use std::sync::Arc;
 
+use futures::{Stream, stream};
 use tokio::sync::watch;
 use veneur_operator_api::{InjectionReason, InjectionStatus, VeneurPipeline, WebhookReason};
 
@@ -14,6 +15,8 @@ use crate::{
     pipelines::Pipelines,
     pods::{Counts, Snapshot},
     probe::Probe,
+    reconcile::apply::Permission,
+    watching::Watching,
 };
 
 /// Reasons for which a pod rightly gets no sidecar: somebody meant it so.
@@ -53,8 +56,8 @@ impl std::fmt::Display for Key {
 /// The pods of one pipeline that ask for a sidecar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InjectionReport {
-    /// Counts, as they are in the status.
-    pub status: InjectionStatus,
+    /// Counts, as they are in the status; none where pods were never counted.
+    pub status: Option<InjectionStatus>,
     /// What is wrong, the worst first; [`InjectionReason::AllInjected`] or [`InjectionReason::NonePending`] if nothing is.
     pub reason: InjectionReason,
     /// One sentence with the next step.
@@ -81,16 +84,23 @@ pub struct Feeds {
     pub evicting: watch::Receiver<Permitted>,
     /// Every pipeline.
     pub pipelines: Pipelines,
+    /// The watches without which pods are not known, each by the word of what it watches.
+    pub watches: Vec<(&'static str, Watching)>,
+    /// The watch of the webhook configuration.
+    pub configuration: Watching,
 }
 
 impl Feeds {
     /// What is known of one pipeline's pods; nothing until all pods were seen once.
     pub fn injection_of(&self, pipeline: &VeneurPipeline) -> Option<InjectionReport> {
         let snapshot = self.pods.borrow();
-        if !snapshot.listed {
-            return None;
+        let counts = || injection(snapshot.pipelines.get(&path(pipeline)).unwrap_or(&Counts::default()));
+        let counted = snapshot.listed.then(counts);
+        if let Some(message) = self.watches.iter().find_map(|(what, watching)| unseen(what, watching)) {
+            let (status, reason) = (counted.and_then(|report| report.status), InjectionReason::PermissionMissing);
+            return Some(InjectionReport { status, reason, message });
         }
-        let mut report = injection(snapshot.pipelines.get(&path(pipeline)).unwrap_or(&Counts::default()));
+        let mut report = counted?;
         let may_not_evict = evicts(pipeline) && *self.evicting.borrow() == Permitted::No;
         if may_not_evict && report.reason == InjectionReason::PodsMissed {
             report.message.push_str(MAY_NOT_EVICT);
@@ -111,8 +121,31 @@ impl Feeds {
 
     /// How the webhook is doing; nothing until it was probed.
     pub fn webhook(&self) -> Option<WebhookReport> {
-        webhook(&self.webhook.borrow())
+        // What was seen once can be probed, whoever may look now.
+        webhook(&self.webhook.borrow()).or_else(|| {
+            let message = unseen("MutatingWebhookConfiguration", &self.configuration)?;
+            Some(WebhookReport { reason: WebhookReason::PermissionMissing, message })
+        })
     }
+
+    /// Says when a refusal of any of these watches begins or ends.
+    pub fn refusals(&self) -> impl Stream<Item = ()> + use<> {
+        let watches = self.watches.iter().map(|(_, watching)| watching).chain([&self.configuration]);
+        stream::select_all(watches.map(|watching| {
+            let changes = stream::unfold(watching.refusals(), async |mut refusals| {
+                refusals.changed().await.ok()?;
+                Some(((), refusals))
+            });
+            Box::pin(changes)
+        }))
+    }
+}
+
+/// What is to be said of a watch that the API server refuses.
+fn unseen(what: &str, watching: &Watching) -> Option<String> {
+    let why = watching.refused()?;
+    let why = Permission::missing_in(&why).map_or(why, |permission| permission.to_string());
+    Some(format!("changes of {what} are not seen: {why}"))
 }
 
 /// The pipelines of whose pods two snapshots tell something else.
@@ -167,7 +200,7 @@ fn injection(counts: &Counts) -> InjectionReport {
     } else {
         (InjectionReason::AllInjected, format!("all {injected} pods that ask have a sidecar"))
     };
-    InjectionReport { status, reason, message }
+    InjectionReport { status: Some(status), reason, message }
 }
 
 /// `shop/Deployment/web` is restarted by `kubectl -n shop rollout restart deployment/web`.
@@ -197,7 +230,7 @@ mod tests {
     use super::*;
     use crate::{
         pods::Failing,
-        test_support::{SMALLEST, pipeline},
+        test_support::{self, SMALLEST, api_server, pipeline, status},
     };
 
     fn counts(injected: u32, missed: u32, skipped: &[(&str, u32)]) -> Counts {
@@ -225,14 +258,14 @@ mod tests {
             assert_eq!(injection(&counts).reason, reason);
         }
         let report = injection(&Counts { failing, ..counts(3, 0, &[]) });
-        assert_eq!(report.status.failing, 1);
+        assert_eq!(report.status.as_ref().expect("counted").failing, 1);
         assert!(
             report.message.ends_with("cannot be pulled; next: kubectl -n shop describe pod web-1"),
             "{}",
             report.message
         );
         let report = injection(&counts(118, 2, &[]));
-        assert_eq!(report.status.summary, "118/120");
+        assert_eq!(report.status.expect("counted").summary, "118/120");
         assert!(report.message.ends_with("next: kubectl -n shop rollout restart deployment/web"), "{}", report.message);
     }
 
@@ -243,9 +276,8 @@ mod tests {
         let says_so = |permitted, on_missed: &str| {
             let feeds = Feeds {
                 pods: watch::channel(Arc::clone(&snapshot)).1,
-                webhook: watch::Sender::default().subscribe(),
                 evicting: watch::channel(permitted).1,
-                pipelines: crate::pipelines::pipelines().0,
+                ..test_support::feeds()
             };
             let pipeline = pipeline("default", &format!("{{{SMALLEST}, injection: {{onMissed: {on_missed}}}}}"));
             feeds.injection_of(&pipeline).expect("listed").message.contains("rbac.evictMissed to true")
@@ -253,6 +285,31 @@ mod tests {
         assert!(says_so(Permitted::No, "Evict"));
         assert!(!says_so(Permitted::Yes, "Evict"));
         assert!(!says_so(Permitted::No, "Report"));
+    }
+
+    #[tokio::test]
+    async fn where_namespaces_may_not_be_watched_the_condition_says_who_lacks_what() {
+        let (client, _) = api_server(|_, _, _| {
+            let said = "namespaces is forbidden: User \"system:serviceaccount:veneur-system:veneur-operator\" cannot list \
+                        resource \"namespaces\" in API group \"\" at the cluster scope";
+            Some((403, status(403, said)))
+        });
+        let (_, namespaces) = crate::namespaces::namespaces();
+        let watching = namespaces.watching();
+        let (mut refusals, stop) = (watching.refusals(), tokio_util::sync::CancellationToken::new());
+        let feeds = Feeds { watches: vec![("Namespace", watching)], ..test_support::feeds() };
+        let pipeline = pipeline("default", SMALLEST);
+        assert!(feeds.injection_of(&pipeline).is_none(), "nobody was asked yet");
+        let told = async {
+            refusals.changed().await.expect("its sender lives");
+            stop.cancel();
+        };
+        futures::future::join(told, namespaces.run(client, stop.clone())).await;
+        let report = feeds.injection_of(&pipeline).expect("it is refused");
+        assert_eq!((report.status, report.reason), (None, InjectionReason::PermissionMissing));
+        let said = "changes of Namespace are not seen: service account veneur-system/veneur-operator may not list \
+                    namespaces in all namespaces: install the chart's roles";
+        assert!(report.message.starts_with(said), "{}", report.message);
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::{
     feeds::Key,
     kind::Kind,
     labels::{FIELD_MANAGER, MANAGED_BY, PIPELINE, ROLE},
-    watching::Watching,
+    watching::{Watching, answered},
 };
 
 pub use trim::Stored;
@@ -176,6 +176,18 @@ impl Live {
     }
 
     async fn watch(&self, shelf: &Shelf, client: Client, stop: &CancellationToken) {
+        // Begun anew, and so with a list: one that is taken up again says nothing until something changes. The back-off
+        // begins anew too with each list that is tried, and a refusal will not pass by itself.
+        while self.until_refused(shelf, client.clone(), stop).await {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(ASK_AGAIN) => {}
+            }
+        }
+    }
+
+    /// Watches until `stop`, or until the API server refuses or has no such kind: then true.
+    async fn until_refused(&self, shelf: &Shelf, client: Client, stop: &CancellationToken) -> bool {
         let kind = shelf.kind;
         let marks = if kind.is_owned() { PIPELINE } else { ROLE };
         let selector = format!("{MANAGED_BY}={FIELD_MANAGER},{marks}");
@@ -185,7 +197,10 @@ impl Live {
         let mut events = std::pin::pin!(events.take_until(stop.cancelled()));
         let mut listing: Option<HashMap<Key, Vec<Stored>>> = None;
         while let Some(event) = events.next().await {
-            shelf.note(event.is_ok());
+            // It is said before anything is asked.
+            if !matches!(event, Ok(watcher::Event::Init)) {
+                shelf.note(event.is_ok());
+            }
             match event {
                 Ok(watcher::Event::Init) => listing = Some(HashMap::new()),
                 Ok(watcher::Event::InitApply(object)) => {
@@ -215,27 +230,20 @@ impl Live {
                 }
                 Err(error) => {
                     shelf.failed(&error);
-                    // The back-off begins anew with each list that is tried, and this will not pass by itself.
                     if learnt(&error).is_some() {
-                        tokio::select! {
-                            () = stop.cancelled() => return,
-                            () = tokio::time::sleep(ASK_AGAIN) => {}
-                        }
+                        return true;
                     }
                 }
             }
         }
+        false
     }
 }
 
 /// What a failure says of the kind. A refusal holds until the role changes, an unknown kind until it is installed; anything
 /// else is tried again, and what was seen still holds.
 fn learnt(error: &watcher::Error) -> Option<Knowledge> {
-    let (watcher::Error::InitialListFailed(kube::Error::Api(status))
-    | watcher::Error::WatchStartFailed(kube::Error::Api(status))) = error
-    else {
-        return None;
-    };
+    let status = answered(error)?;
     match status.code {
         401 | 403 => Some(Knowledge::Refused(status.message.clone())),
         404 => Some(Knowledge::NotInstalled),

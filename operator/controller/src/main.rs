@@ -164,11 +164,15 @@ async fn run(options: Run) -> anyhow::Result<()> {
     let (pods, pod_watch) = pods(pipelines.clone(), namespaces.clone(), defaults.clone(), excluded);
     let reachable = watch::Sender::default();
     let evicting = watch::Sender::default();
+    let configuration = Configuration::new(client.clone(), &options.webhook_configuration);
+    let (metadata, sidecars) = pod_watch.watching();
     let feeds = Feeds {
         pods: pods.changes(),
         webhook: reachable.subscribe(),
         evicting: evicting.subscribe(),
         pipelines: pipelines.clone(),
+        watches: vec![("Namespace", namespace_watch.watching()), ("Pod", metadata), ("Pod", sidecars)],
+        configuration: configuration.watching(),
     };
     let certificates = tier_certificates(&client, &options).await?;
     let context = Arc::new(Context {
@@ -184,7 +188,6 @@ async fn run(options: Run) -> anyhow::Result<()> {
         accounts: <_>::default(),
         certificates: certificates.clone(),
     });
-    let configuration = Configuration::new(client.clone(), &options.webhook_configuration);
     let others = watching(&pipeline_watch, &namespace_watch, &pod_watch, &configuration);
     telemetry.collect(Box::new(Staleness { live: Arc::clone(&context.live), others }));
     telemetry.collect(Box::new(fleet::Accounts(Arc::clone(&context.fleet))));

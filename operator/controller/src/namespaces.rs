@@ -101,12 +101,11 @@ impl NamespaceWatch {
 
     /// Watches until `stop`.
     pub async fn run(self, client: Client, stop: CancellationToken) {
-        let events =
-            watcher(Api::<PartialObjectMeta<Object>>::all(client), watcher::Config::default()).default_backoff();
+        let api = Api::<PartialObjectMeta<Object>>::all(client);
+        let events = self.watching.objects(|| watcher(api.clone(), watcher::Config::default()).default_backoff());
         let mut events = std::pin::pin!(events.take_until(stop.cancelled_owned()));
         let mut listing = HashMap::new();
         while let Some(event) = events.next().await {
-            self.watching.saw(&event);
             match event {
                 Ok(event) => self.take(event, &mut listing),
                 Err(error) => tracing::warn!(%error, "Watching namespaces failed, trying again"),

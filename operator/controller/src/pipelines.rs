@@ -107,7 +107,7 @@ impl PipelineWatch {
     /// Watches until `stop`.
     pub async fn run(self, client: Client, stop: CancellationToken) {
         let Self { writer, listed, changed, watching } = self;
-        let events = controller::pipelines(client).modify(|watched| {
+        let events = watching.objects(|| controller::pipelines(client.clone())).modify(|watched| {
             if let Ok(pipeline) = &mut watched.0 {
                 forget_what_nobody_asks(pipeline);
             }
@@ -115,7 +115,6 @@ impl PipelineWatch {
         let events = events.reflect(writer);
         let mut events = std::pin::pin!(events.take_until(stop.cancelled_owned()));
         while let Some(event) = events.next().await {
-            watching.saw(&event);
             match event {
                 Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
                 Ok(event) => {

@@ -101,15 +101,15 @@ impl PodWatch {
         // A pod that says nothing itself is kept if its namespace means it, so namespaces come first.
         self.namespaces.wait_until_listed().await;
         let mut failures = Failures::default();
-        let failing = watcher(Api::<failing::Seen>::all(client.clone()), failing::selected()).default_backoff();
-        let failing = failing.inspect(|event| self.sidecars.saw(event));
+        let injected = Api::<failing::Seen>::all(client.clone());
+        let failing = self.sidecars.objects(|| watcher(injected.clone(), failing::selected()).default_backoff());
         let mut failing = std::pin::pin!(failing);
         let mut look_again = interval(LOOK_AGAIN);
         loop {
             let mut records = Records::new(self.namespaces.clone());
             let enabled = self.namespaces.enabled();
-            let events = watcher(Api::<PartialObjectMeta<Pod>>::all(client.clone()), self.selected()).default_backoff();
-            let events = events.inspect(|event| self.metadata.saw(event));
+            let all = Api::<PartialObjectMeta<Pod>>::all(client.clone());
+            let events = self.metadata.objects(|| watcher(all.clone(), self.selected()).default_backoff());
             let mut events = std::pin::pin!(events);
             let mut due = None::<Instant>;
             loop {

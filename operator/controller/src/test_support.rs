@@ -24,12 +24,6 @@ use crate::{
 
 /// What a reconciliation shares, with nothing seen yet.
 pub(crate) fn context(client: Client) -> Arc<Context> {
-    let feeds = Feeds {
-        pods: watch::Sender::default().subscribe(),
-        webhook: watch::Sender::default().subscribe(),
-        evicting: watch::Sender::default().subscribe(),
-        pipelines: crate::pipelines::pipelines().0,
-    };
     Arc::new(Context {
         client: client.clone(),
         defaults: defaults(),
@@ -37,12 +31,24 @@ pub(crate) fn context(client: Client) -> Arc<Context> {
         live: Arc::new(Live::new()),
         contests: <_>::default(),
         fleet: <_>::default(),
-        feeds,
+        feeds: feeds(),
         events: Events::new(client, None),
         telemetry: <_>::default(),
         accounts: <_>::default(),
         certificates: None,
     })
+}
+
+/// What other tasks tell, before any of them has spoken.
+pub(crate) fn feeds() -> Feeds {
+    Feeds {
+        pods: watch::Sender::default().subscribe(),
+        webhook: watch::Sender::default().subscribe(),
+        evicting: watch::Sender::default().subscribe(),
+        pipelines: crate::pipelines::pipelines().0,
+        watches: Vec::new(),
+        configuration: <_>::default(),
+    }
 }
 
 pub(crate) fn defaults() -> Defaults {

@@ -135,6 +135,8 @@ reasons! {
         PodsMissed,
         /// Some got none, for a reason in their annotation.
         PodsSkipped,
+        /// The operator may not look at pods or namespaces.
+        PermissionMissing,
     }
 }
 
@@ -175,6 +177,8 @@ reasons! {
         NoEndpoints,
         /// The webhook configuration is missing, or does not name this operator.
         ConfigMissing,
+        /// The operator may not look at the webhook configuration.
+        PermissionMissing,
     }
 }
 

@@ -77,10 +77,9 @@ impl Configuration {
 
     /// Keeps what is seen current, until `stop`.
     pub async fn follow(self, stop: CancellationToken) {
-        let events = watch_object(self.api(), &self.name).default_backoff();
+        let events = self.watching.object(|| watch_object(self.api(), &self.name).default_backoff());
         let mut events = std::pin::pin!(events.take_until(stop.cancelled_owned()));
         while let Some(event) = events.next().await {
-            self.watching.saw_object(&event);
             match event {
                 Ok(Some(found)) => drop(self.seen.send_replace(Seen::Present(Arc::new(found)))),
                 Ok(None) => {

@@ -1,7 +1,13 @@
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{Knowledge, Live, learnt};
 use crate::{feeds::Key, kind::Kind, test_support::api_server};
@@ -93,4 +99,29 @@ async fn all_is_settled_when_each_kind_is_listed_or_refused_and_the_pipelines_ar
     let refused = live.refused();
     assert_eq!(refused.len(), 1);
     assert_eq!(refused[0].0, Kind::Deployment);
+}
+
+/// A watch that is taken up again says nothing until something changes, and what may be seen again would stay refused.
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_may_be_watched_again_is_known_again() {
+    let refused = Arc::new(AtomicBool::new(false));
+    let (client, _) = api_server(move |method, path, _| {
+        if !path.contains("watch=") {
+            return lists(method, path, &[]);
+        }
+        let first = path.contains("/deployments") && !refused.swap(true, Ordering::Relaxed);
+        let code = if first { 403 } else { 500 };
+        Some((code, crate::test_support::status(code, "said")))
+    });
+    let (live, stop) = (Live::new(), tokio_util::sync::CancellationToken::new());
+    let mut knowledge = live.shelf(Kind::Deployment).knowledge.subscribe();
+    let seen = async {
+        let mut known = async |wanted| drop(knowledge.wait_for(|knowledge| *knowledge == wanted).await);
+        known(Knowledge::Refused("said".to_owned())).await;
+        known(Knowledge::Listed).await;
+        stop.cancel();
+    };
+    let both = futures::future::join(seen, live.run(&client, &stop));
+    timeout(Duration::from_mins(1), both).await.expect("in time");
+    assert!(live.refused().is_empty());
 }

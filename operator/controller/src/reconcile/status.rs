@@ -147,8 +147,8 @@ pub fn status(
             status.image = Some(image);
         }
     }
-    if let Some(injection) = &around.injection {
-        status.injection = Some(injection.status.clone());
+    if let Some(counts) = around.injection.as_ref().and_then(|injection| injection.status.as_ref()) {
+        status.injection = Some(counts.clone());
     }
     if let Some(fleet) = &around.fleet {
         fleet.fill(&mut status);

@@ -41,7 +41,8 @@ pub(super) fn ready(findings: &Findings, tiers: Option<&Tiers>, around: &Around)
     parts.extend(
         tiers.and_then(|tiers| tiers.node.as_ref()?.status.as_ref()).map(|node| format!("node {}", node.summary)),
     );
-    parts.extend(around.injection.as_ref().map(|injection| format!("{} sidecars", injection.status.injected)));
+    let counts = around.injection.as_ref().and_then(|injection| injection.status.as_ref());
+    parts.extend(counts.map(|counts| format!("{} sidecars", counts.injected)));
     Finding::new(Verdict::True, ReadyReason::AllTiersReady.as_str(), parts.join(", "))
 }
 

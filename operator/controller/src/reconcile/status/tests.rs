@@ -146,7 +146,7 @@ fn nodes_without_an_agent_are_said_and_leave_the_pipeline_ready() {
 #[test]
 fn the_reason_is_that_of_the_worst_condition() {
     let missed = InjectionReport {
-        status: InjectionStatus { injected: 118, ..InjectionStatus::default() },
+        status: Some(InjectionStatus { injected: 118, ..InjectionStatus::default() }),
         reason: InjectionReason::PodsMissed,
         message: "2 pods".to_owned(),
     };
