@@ -146,7 +146,8 @@ fn fits(pod: &Pod<'_>, settings: &Settings) -> Result<(), Skip> {
     if settings.mode == Mode::Classic
         && let Some(why) = pod.ends()
     {
-        let detail = format!("the pod {why}, and a classic sidecar would never let it end: use the mode native");
+        let detail =
+            format!("the pod {why}, and a classic sidecar would never let it end: set veneur.dev/mode: native");
         return skip(SkipReason::ClassicWouldBlockJob, detail);
     }
     Ok(())
