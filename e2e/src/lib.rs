@@ -14,4 +14,4 @@ mod sample;
 pub use kubectl::{Refusal, accepted, apply, apply_refused, get, helm, kubectl, raw};
 pub use namespace::{Namespace, eventually};
 pub use pipeline::{Fleet, condition, intake, is_ready, pipeline, secret};
-pub use sample::{Batch, batches, manifest, sample_image};
+pub use sample::{Batch, batches, manifest, sample_image, script};

@@ -45,6 +45,15 @@ pub fn sample_image() -> String {
     std::env::var("VENEUR_SAMPLE_IMAGE").expect("VENEUR_SAMPLE_IMAGE names the application's image")
 }
 
+/// A script of a test's own as a `ConfigMap`, for the application's image: mounted at `/app`, it is `/app/app.py`.
+pub fn script(namespace: &Namespace, name: &str, lines: &str) -> String {
+    let indented = lines.replace('\n', "\n    ");
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: {name}, namespace: {} }}\ndata:\n  app.py: |\n    {indented}\n",
+        namespace.0
+    )
+}
+
 /// The application in `namespace`, annotated for the pipeline `NAMESPACE/NAME`.
 pub fn manifest(namespace: &Namespace, inject: &str) -> String {
     let image = sample_image();

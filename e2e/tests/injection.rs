@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use veneur_e2e::{Fleet, Namespace, apply, eventually, get, intake, kubectl, pipeline, sample_image, secret};
+use veneur_e2e::{Fleet, Namespace, apply, eventually, get, intake, kubectl, pipeline, sample_image, script, secret};
 use veneur_intake::Received;
 
 /// A kubelet starts a pod in seconds; a busy machine's slack.
@@ -20,15 +20,6 @@ fn running(metrics: &Namespace) -> Fleet<'_> {
     let fleet = Fleet(metrics);
     fleet.ready();
     fleet
-}
-
-/// A script as a `ConfigMap`.
-fn script(namespace: &Namespace, name: &str, lines: &str) -> String {
-    let indented = lines.replace('\n', "\n    ");
-    format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: {name}, namespace: {} }}\ndata:\n  app.py: |\n    {indented}\n",
-        namespace.0
-    )
 }
 
 fn total(received: &[Received], metric: &str) -> f64 {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
-use veneur_e2e::{Namespace, Refusal, apply, eventually, get, helm, kubectl, sample_image};
+use veneur_e2e::{Namespace, Refusal, apply, condition, eventually, get, helm, kubectl, sample_image};
 
 const SYSTEM: &str = "veneur-system";
 const ACCOUNT: &str = "--as=system:serviceaccount:veneur-system:veneur-operator";
@@ -208,6 +208,60 @@ fn the_operator_reads_no_secret_of_others_and_grants_nothing_that_it_lacks() {
         .map(|binding| binding["roleRef"]["name"].clone())
         .collect();
     assert_eq!(of_account, ["veneur-operator"]);
+}
+
+/// What the operator may do in the cluster, given back at the end.
+struct Rules(Value);
+
+impl Rules {
+    /// Takes a resource away from it.
+    fn without(resource: &str) -> Self {
+        let mut role = get(&["clusterrole", "veneur-operator"]).expect("it is installed");
+        let before = Self(role["rules"].clone());
+        let rules = role["rules"].as_array_mut().expect("rules");
+        for resources in rules.iter_mut().filter_map(|rule| rule["resources"].as_array_mut()) {
+            resources.retain(|named| named != resource);
+        }
+        rules.retain(|rule| rule["resources"].as_array().is_none_or(|resources| !resources.is_empty()));
+        assert_ne!(role["rules"], before.0, "it had the resource");
+        grant(&role["rules"]);
+        before
+    }
+}
+
+impl Drop for Rules {
+    fn drop(&mut self) {
+        grant(&self.0);
+    }
+}
+
+fn grant(rules: &Value) {
+    let change = serde_json::json!([{ "op": "replace", "path": "/rules", "value": rules }]).to_string();
+    kubectl(&["patch", "clusterrole", "veneur-operator", "--type=json", "--patch", &change]).expect("patched");
+}
+
+#[test]
+fn who_may_not_watch_namespaces_says_so_until_it_may() {
+    let _alone = alone();
+    rolled_out();
+    let namespace = Namespace::new("unseen");
+    pipeline(&namespace);
+    let healthy = |wanted: &str, says: &str| {
+        eventually(&format!("InjectionHealthy is {wanted}"), Duration::from_mins(1), || {
+            let pipeline = get(&["-n", &namespace.0, "veneurpipeline", "rotation"]).map_err(|refusal| refusal.0)?;
+            let healthy = condition(&pipeline, "InjectionHealthy");
+            let said = healthy["message"].as_str().is_some_and(|message| message.contains(says));
+            if healthy["reason"] == wanted && said { Ok(()) } else { Err(healthy.to_string()) }
+        });
+    };
+    healthy("NonePending", "no pod asks");
+    let rules = Rules::without("namespaces");
+    // A watch that is under way is not asked for its permission.
+    kubectl(&["-n", SYSTEM, "rollout", "restart", "deployment/veneur-operator"]).expect("restarted");
+    rolled_out();
+    healthy("PermissionMissing", "veneur-system/veneur-operator may not list namespaces in all namespaces");
+    drop(rules);
+    healthy("NonePending", "no pod asks");
 }
 
 /// Pods that the webhook saw, by the count of every replica.

@@ -89,6 +89,51 @@ fn an_agent_takes_what_the_pods_of_its_node_send_to_its_service() {
     assert!(point["tags"].to_string().contains(&format!("host:{node}")), "the node's own: {point}");
 }
 
+/// Tiers meet the restricted standard; a port of the node does not, and one glance has to say what keeps agents away.
+#[test]
+fn an_agent_behind_a_port_of_its_node_is_reached_by_pods_without_a_sidecar() {
+    let namespace = Namespace::new("ports");
+    let enforce = |level: &str| {
+        let label = format!("pod-security.kubernetes.io/enforce={level}");
+        kubectl(&["label", "--overwrite", "namespace", &namespace.0, &label]).expect("labelled");
+    };
+    enforce("restricted");
+    let spec = "  sidecar: { enabled: false }
+  node: { enabled: true, exposure: HostPort, tolerations: [{ operator: Exists }] }
+  proxy: { replicas: 1 }
+  global: { replicas: 1 }
+  sinks: [{ name: debug, debug: {} }]";
+    apply(&pipeline(&namespace, "ports", spec));
+    is_ready(&namespace, "ports");
+    eventually("the condition says who knows why there is no agent", SOON, || {
+        let pipeline = get(&["-n", &namespace.0, "veneurpipeline", "ports"]).map_err(|refusal| refusal.0)?;
+        let available = condition(&pipeline, "NodeAvailable");
+        let hint = format!("kubectl -n {} describe daemonset ports-node", namespace.0);
+        let says = available["message"].as_str().is_some_and(|message| message.contains(&hint));
+        if available["status"] == "False" && says { Ok(()) } else { Err(available.to_string()) }
+    });
+    eventually("it does say why", SOON, || {
+        let described = kubectl(&["-n", &namespace.0, "describe", "daemonset", "ports-node"]);
+        let described = described.map_err(|refusal| refusal.0)?;
+        let says = described.contains("violates PodSecurity") && described.contains("hostPort");
+        if says { Ok(()) } else { Err(described) }
+    });
+    enforce("privileged");
+    eventually("the agent runs", SOON, || {
+        let pipeline = get(&["-n", &namespace.0, "veneurpipeline", "ports"]).map_err(|refusal| refusal.0)?;
+        let available = condition(&pipeline, "NodeAvailable");
+        if available["status"] == "True" { Ok(()) } else { Err(available.to_string()) }
+    });
+    // It asks for the pipeline, and is told its node's address.
+    apply(&application(&namespace, "veneur.dev/inject: ports", "$(DD_AGENT_HOST)"));
+    let point = published(&namespace, "ports");
+    let pod = get(&["-n", &namespace.0, "pod", "app"]).expect("it is there");
+    let (containers, node) = (pod["spec"]["containers"].as_array().map(Vec::len), &pod["spec"]["nodeName"]);
+    assert_eq!((containers, &pod["spec"]["initContainers"]), (Some(1), &Value::Null), "it has no sidecar");
+    let host = format!("host:{}", node.as_str().expect("a name"));
+    assert!(point["tags"].to_string().contains(&host), "the node's own: {point}");
+}
+
 #[test]
 fn a_pipeline_without_globals_sends_to_another_one() {
     let namespace = Namespace::new("relay");

@@ -94,6 +94,39 @@ spec:
 }
 
 #[test]
+fn a_quota_without_room_is_the_cause_that_is_told_until_it_is_lifted() {
+    let namespace = Namespace::new("quota");
+    apply(&format!(
+        "apiVersion: v1
+kind: ResourceQuota
+metadata: {{ name: full, namespace: {} }}
+spec: {{ hard: {{ pods: 0 }} }}
+",
+        namespace.0
+    ));
+    eventually("the quota is in force", SOON, || {
+        let quota = get(&["-n", &namespace.0, "resourcequota", "full"]).map_err(|refusal| refusal.0)?;
+        if quota["status"]["hard"]["pods"] == "0" { Ok(()) } else { Err(quota["status"].to_string()) }
+    });
+    apply(&small_pipeline(&namespace));
+    eventually("the conditions have the API server's words", SOON, || {
+        let pipeline = get(&["-n", &namespace.0, "veneurpipeline", "small"]).map_err(|refusal| refusal.0)?;
+        let conditions = ["Ready", "GlobalAvailable", "ProxyAvailable"].map(|kind| condition(&pipeline, kind));
+        let says = |condition: &Value| {
+            let message = condition["message"].as_str().unwrap_or_default();
+            condition["status"] == "False"
+                && condition["reason"] == "QuotaExceeded"
+                && message.contains("exceeded quota: full, requested: pods=1, used: pods=0, limited: pods=0")
+        };
+        if conditions.iter().all(says) { Ok(()) } else { Err(format!("{conditions:?}")) }
+    });
+    let listed = kubectl(&["-n", &namespace.0, "get", "vnr", "small"]).expect("listed");
+    assert!(listed.contains("QuotaExceeded"), "one glance tells why: {listed}");
+    kubectl(&["-n", &namespace.0, "delete", "resourcequota", "full"]).expect("deleted");
+    is_ready(&namespace, "small");
+}
+
+#[test]
 fn a_mistyped_pipeline_leaves_the_pod_running_with_the_nearest_name() {
     let namespace = Namespace::new("mistyped");
     apply(&small_pipeline(&namespace));
