@@ -14,6 +14,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
+    time::Sleep,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::either::Either;
@@ -30,6 +31,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Accepted {
     stream: Stream,
     peer: SocketAddr,
+    /// When it is cut, if it is.
+    cut: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -37,6 +40,7 @@ type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Takes connections from `listener` and hands them to `taken`, until nobody takes them any more.
 pub(crate) async fn accept(listener: TcpListener, settings: Settings, taken: mpsc::Sender<io::Result<Accepted>>) {
+    let cut = settings.cut_after();
     let Settings { tls: guard, max_connections: most, handshake_timeout, .. } = settings;
     let places = Arc::new(Semaphore::new(most));
     let (mut full, refused) = (Condition::default(), Arc::new(Mutex::new(Condition::default())));
@@ -67,7 +71,7 @@ pub(crate) async fn accept(listener: TcpListener, settings: Settings, taken: mps
         drop(stream.set_nodelay(true));
         match &guard {
             None => {
-                let accepted = Accepted { stream: Either::Left(stream), peer, _place: place };
+                let accepted = Accepted::new(Either::Left(stream), peer, cut, place);
                 if taken.send(Ok(accepted)).await.is_err() {
                     return;
                 }
@@ -79,7 +83,7 @@ pub(crate) async fn accept(listener: TcpListener, settings: Settings, taken: mps
                         Ok(stream) => {
                             refused.lock().unwrap_or_else(PoisonError::into_inner).look(0);
                             let stream = Either::Right(Box::new(stream));
-                            drop(taken.send(Ok(Accepted { stream, peer, _place: place })).await);
+                            drop(taken.send(Ok(Accepted::new(stream, peer, cut, place))).await);
                         }
                         Err(error) => tell(&refused, peer, &error),
                     }
@@ -113,13 +117,22 @@ impl Connected for Accepted {
 }
 
 impl Accepted {
+    fn new(stream: Stream, peer: SocketAddr, cut: Option<Duration>, place: OwnedSemaphorePermit) -> Self {
+        let cut = cut.map(|after| Box::pin(tokio::time::sleep(after)));
+        Self { stream, peer, cut, _place: place }
+    }
+
     fn stream(self: Pin<&mut Self>) -> Pin<&mut Stream> {
         Pin::new(&mut self.get_mut().stream)
     }
 }
 
 impl AsyncRead for Accepted {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // Whoever serves a connection always reads: this is looked at in time.
+        if self.cut.as_mut().is_some_and(|cut| cut.as_mut().poll(cx).is_ready()) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         self.stream().poll_read(cx, buffer)
     }
 }

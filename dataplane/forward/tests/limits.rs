@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 use veneur_forward::{
     Account, Batch, Facts,
     client::{Client, Outcome},
@@ -97,4 +101,35 @@ async fn a_connection_that_has_come_of_age_is_replaced_and_nothing_is_lost() {
     assert_eq!((ledger.acknowledged, ledger.uncertain, ledger.held), (sent, 0, 0), "{ledger:?}");
     assert_eq!(ledger.lost_with_member, 0, "a connection's age is no death: {ledger:?}");
     assert_eq!(*seen.0.lock().expect("not poisoned"), sent);
+}
+
+#[tokio::test]
+async fn a_connection_that_has_come_of_age_is_told_so_before_its_grace_is_over() {
+    for grace in [Duration::from_secs(2), Duration::ZERO] {
+        let age = Duration::from_millis(200);
+        let settings = Settings { max_connection_age: age, max_connection_age_grace: grace, ..Settings::default() };
+        let (address, _, _serving) = server(settings).await;
+        let mut client = Client::new(&address);
+        client.connect().await.expect("is there");
+        let announced = tokio::time::timeout(PATIENCE, client.ended()).await.expect("has come of age");
+        assert!(announced, "cut, with a grace of {grace:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_end_by_itself_is_cut_after_its_grace() {
+    let settings = Settings {
+        max_connection_age: Duration::from_millis(100),
+        max_connection_age_grace: Duration::from_millis(200),
+        ..Settings::default()
+    };
+    let (address, _, _serving) = server(settings).await;
+    let mut stream = TcpStream::connect(address).await.expect("is there");
+    // The beginning of a connection and an empty frame of settings; nothing is answered after that.
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("is taken");
+    let mut all = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut all)).await;
+    // A connection that is reset has ended too.
+    drop(ended.expect("is cut"));
+    assert!(!all.is_empty(), "was a connection");
 }
