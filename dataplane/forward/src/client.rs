@@ -40,6 +40,9 @@ pub struct Client {
     instance: Option<String>,
     /// Whether the peer is one of the original's, by connection.
     plain: Condition,
+    /// Whether the peer may be asked for life while nothing is called: the original's gRPC closes a connection on which
+    /// it is asked four times without a call (`too_many_pings`).
+    while_idle: bool,
 }
 
 #[derive(Debug)]
@@ -86,7 +89,15 @@ impl Client {
         let (dialect, address) = Dialect::of(&address);
         let poster = (dialect == Dialect::Http).then(|| Poster::new(address, Arc::clone(&manner)));
         let target = Target { address: address.to_owned(), manner };
-        Self { target, dialect, poster, connection: None, instance: None, plain: Condition::default() }
+        Self {
+            target,
+            dialect,
+            poster,
+            connection: None,
+            instance: None,
+            plain: Condition::default(),
+            while_idle: true,
+        }
     }
 
     /// Connects, unless there is a connection, and says who is there.
@@ -100,7 +111,11 @@ impl Client {
             }
             return poster.reach().await.map(|()| Answerer::Same);
         }
-        let (connection, instance) = connect(&self.target, self.dialect).await?;
+        let (mut connection, mut instance) = connect(&self.target, self.dialect, self.while_idle).await?;
+        if connection.extended != self.while_idle {
+            self.while_idle = connection.extended;
+            (connection, instance) = connect(&self.target, self.dialect, self.while_idle).await?;
+        }
         self.tell(connection.extended);
         self.connection = Some(connection);
         let other = self.instance.is_some() && self.instance != instance;
@@ -233,8 +248,8 @@ fn body(frames: Bytes) -> Body {
 }
 
 /// Connects and asks, by an empty call, whether the peer reads our extensions, and which process it is.
-async fn connect(target: &Target, dialect: Dialect) -> Result<(Connection, Option<String>), Failure> {
-    let (channel, watch) = dial(target).await?;
+async fn connect(target: &Target, dialect: Dialect, while_idle: bool) -> Result<(Connection, Option<String>), Failure> {
+    let (channel, watch) = dial(target, while_idle).await?;
     let within = target.manner.connect_timeout;
     let (nothing, facts) = (Packed::default(), Facts::default());
     let answer =

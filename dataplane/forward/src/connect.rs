@@ -15,9 +15,6 @@ use crate::{
     watched::{Watch, Watched},
 };
 
-/// Keep-alive of an open connection: how often it is asked whether it is there, and how long that may take.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
-
 /// How to speak to peers.
 #[derive(Debug)]
 pub struct Manner {
@@ -27,6 +24,8 @@ pub struct Manner {
     pub connect_timeout: Duration,
     /// A batch that is not answered for this long is given up as uncertain.
     pub answer_timeout: Duration,
+    /// How often a silent connection is asked whether it is there, and how long its answer may take.
+    pub keep_alive: (Duration, Duration),
     /// Where settings go that peers offer; `None`: none are asked for. In dialects B and C.
     pub follower: Option<Follower>,
 }
@@ -37,6 +36,7 @@ impl Default for Manner {
             tls: None,
             connect_timeout: Duration::from_secs(3),
             answer_timeout: Duration::from_secs(10),
+            keep_alive: (Duration::from_secs(10), Duration::from_secs(5)),
             follower: None,
         }
     }
@@ -76,14 +76,14 @@ impl Failure {
     }
 }
 
-/// Connects, and tells when the connection ends.
-pub(crate) async fn dial(target: &Target) -> Result<(Channel, Watch), Failure> {
+/// Connects, and tells when the connection ends. `while_idle`: the peer is asked for life also while nothing is called.
+pub(crate) async fn dial(target: &Target, while_idle: bool) -> Result<(Channel, Watch), Failure> {
     let Target { address, manner } = target;
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| Failure::refused(format!("{address} is not an address: {error}")))?
-        .http2_keep_alive_interval(KEEP_ALIVE.0)
-        .keep_alive_timeout(KEEP_ALIVE.1)
-        .keep_alive_while_idle(true);
+        .http2_keep_alive_interval(manner.keep_alive.0)
+        .keep_alive_timeout(manner.keep_alive.1)
+        .keep_alive_while_idle(while_idle);
     let opened = tokio::time::timeout(manner.connect_timeout, open(address, manner.tls.as_ref())).await;
     let (stream, watch) = opened.map_err(|_| Failure::silent(manner.connect_timeout))??;
     let mut stream = Some(stream);

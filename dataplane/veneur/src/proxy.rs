@@ -57,7 +57,7 @@ pub async fn start(config: &Proxy) -> anyhow::Result<Running> {
         tls: tiers::trust(&config.forward_tls)?,
         connect_timeout: config.dial_timeout(),
         answer_timeout: config.forward_timeout(),
-        follower: None,
+        ..Manner::default()
     };
     let offers = watch::Sender::new(settings::offer(&config.local_settings));
     let router = Arc::new(router.with_hashing(hashing(config)?).with_manner(manner));
