@@ -85,7 +85,7 @@ impl Process {
     /// Waits until it says that it is ready.
     pub(crate) async fn ready(&mut self) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        while get(self.http, self.program.ready).await.is_none_or(|(status, _)| status != 200) {
+        while get(self.http, self.program.ready).await.is_none_or(|(status, _)| !(200..300).contains(&status)) {
             let ended = self.child.try_wait().expect("is our child");
             assert!(ended.is_none(), "{} ended with {ended:?}: {}", self.name(), self.log());
             assert!(tokio::time::Instant::now() < deadline, "{} is not ready: {}", self.name(), self.log());

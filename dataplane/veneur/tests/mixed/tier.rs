@@ -12,6 +12,7 @@ use veneur_intake::Intake;
 
 use crate::{
     consul::Consul,
+    last,
     process::{Process, Program, free, free_udp},
     way::Dialect,
 };
@@ -23,7 +24,10 @@ pub(crate) const INTERVAL: u64 = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whose {
     Ours,
+    /// Of the original's last release, 14.2.0.
     Original,
+    /// Of the original's last commit.
+    Last,
 }
 
 /// An instance, and where it is spoken to.
@@ -63,6 +67,13 @@ impl Instance {
     /// A local or a global. Both kinds read the same file, in the original's words.
     pub(crate) fn server(whose: Whose, folder: &Path, name: &str, sink: &Sink, own: &str) -> Self {
         let (http, grpc, statsd) = (free(), free(), free_udp());
+        let keys = match whose {
+            Whose::Ours | Whose::Original => format!(
+                "datadog_api_key: key\ndatadog_api_hostname: \"http://{}\"\ndatadog_flush_max_per_body: 25000\n",
+                sink.address
+            ),
+            Whose::Last => last::sink_keys(sink.address),
+        };
         // `own` may have another.
         let interval = if own.contains("interval: ") { String::new() } else { format!("interval: {INTERVAL}s\n") };
         let text = format!(
@@ -71,13 +82,13 @@ impl Instance {
              num_workers: 2\nnum_readers: 1\nnum_span_workers: 1\nread_buffer_size_bytes: 4194304\n\
              metric_max_length: 4096\nstats_address: \"{}\"\n\
              http_address: \"{http}\"\ngrpc_address: \"{grpc}\"\nstatsd_listen_addresses: [\"udp://{statsd}\"]\n\
-             datadog_api_key: key\ndatadog_api_hostname: \"http://{}\"\ndatadog_flush_max_per_body: 25000\n{own}",
+             {keys}{own}",
             sink.stats.local_addr().expect("bound"),
-            sink.address
         );
         let program = match whose {
             Whose::Ours => Program::ours("global"),
             Whose::Original => Program::original(executable("ORIGINAL_VENEUR")),
+            Whose::Last => Program::original(executable("LAST_VENEUR")),
         };
         Self { whose, process: Process::start(program, folder, name, http, &text), http, grpc, statsd }
     }
@@ -96,12 +107,15 @@ impl Instance {
     pub(crate) fn proxy(whose: Whose, folder: &Path, name: &str, own: &str, consul: Option<&Consul>) -> Self {
         let (http, grpc) = (free(), free());
         // Its own metrics are points, which a member of the original's cannot carry. No key of the original's.
-        let text = format!(
-            "http_address: \"{http}\"\ngrpc_address: \"{grpc}\"\nforward_timeout: 10s\nself_metrics: false\n{own}"
-        );
+        let keys = match whose {
+            Whose::Ours | Whose::Original => "forward_timeout: 10s\nself_metrics: false\n".to_owned(),
+            Whose::Last => last::proxy_keys(folder),
+        };
+        let text = format!("http_address: \"{http}\"\ngrpc_address: \"{grpc}\"\n{keys}{own}");
         let mut program = match whose {
             Whose::Ours => Program::ours("proxy"),
             Whose::Original => Program::original(executable("ORIGINAL_VENEUR_PROXY")),
+            Whose::Last => Program::original(executable("LAST_VENEUR_PROXY")),
         };
         if let Some(consul) = consul {
             program = program.with("CONSUL_HTTP_ADDR", consul.address.to_string());

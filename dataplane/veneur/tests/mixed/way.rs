@@ -30,12 +30,13 @@ impl Dialect {
     pub(crate) const ALL: [Self; 3] = [Self::A, Self::B, Self::C];
 }
 
-/// Two locals, a proxy and a global.
+/// Two locals, a proxy, if there is one, and a global.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Way {
     pub(crate) local: Whose,
     pub(crate) first: Dialect,
-    pub(crate) proxy: Whose,
+    /// `None`: straight to the global, in both dialects, which are one then.
+    pub(crate) proxy: Option<Whose>,
     pub(crate) second: Dialect,
     pub(crate) global: Whose,
 }
@@ -43,14 +44,17 @@ pub(crate) struct Way {
 impl fmt::Display for Way {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { local, first, proxy, second, global } = self;
-        write!(formatter, "{local:?} -{first:?}-> {proxy:?} -{second:?}-> {global:?}")
+        match proxy {
+            Some(proxy) => write!(formatter, "{local:?} -{first:?}-> {proxy:?} -{second:?}-> {global:?}"),
+            None => write!(formatter, "{local:?} -{first:?}-> {global:?}"),
+        }
     }
 }
 
 /// What runs on a way, in the order of the data.
 struct Running {
     locals: Vec<Instance>,
-    proxy: Instance,
+    proxy: Option<Instance>,
     global: Instance,
     /// Where the locals publish what is their own.
     own: Sink,
@@ -87,7 +91,7 @@ impl Way {
         problems.extend(running.own.intake.problems());
         problems.extend(self.accounts(&mut running).await);
         if !problems.is_empty() {
-            let all = running.locals.iter().chain([&running.proxy, &running.global]);
+            let all = running.locals.iter().chain(&running.proxy).chain([&running.global]);
             problems.extend(all.map(|instance| instance.process.complaints()));
         }
         problems
@@ -99,21 +103,24 @@ impl Way {
         let path = folder.path();
         let global = Instance::server(self.global, path, "global", &published, "");
         let to = match self.proxy {
-            Whose::Ours => {
+            None | Some(Whose::Ours) => {
                 format!("interval: {INTERVAL}s\nforward_addresses: [\"{}\"]\n", global.destination(self.second))
             }
-            Whose::Original => {
+            Some(Whose::Last) => format!("forward_addresses: [\"{}\"]\n", global.grpc),
+            Some(Whose::Original) => {
                 let (http, grpc) = (global.http, global.grpc);
                 format!("forward_address: \"http://{http}\"\ngrpc_forward_address: \"{grpc}\"\n")
             }
         };
-        let proxy = Instance::proxy(self.proxy, path, "proxy", &to, None);
-        let keys = proxy.forward_keys(self.first);
+        let proxy = self.proxy.map(|whose| Instance::proxy(whose, path, "proxy", &to, None));
+        let keys = proxy.as_ref().unwrap_or(&global).forward_keys(self.first);
         let local = |index| Instance::server(self.local, path, &format!("pod-{index}"), &own, &keys);
         let locals = vec![local(0), local(1)];
         let mut running = Running { locals, proxy, global, own, published, _folder: folder };
         running.global.ready().await;
-        running.proxy.ready().await;
+        if let Some(proxy) = &mut running.proxy {
+            proxy.ready().await;
+        }
         for local in &mut running.locals {
             local.ready().await;
         }
@@ -130,9 +137,9 @@ impl Way {
             let ledger = closed(local, by(self.first, expected::DEEP), &mut problems).await;
             acknowledged[index] = count(&ledger, "acknowledged");
         }
-        if self.proxy == Whose::Ours {
+        if let Some(proxy) = running.proxy.as_ref().filter(|proxy| proxy.whose == Whose::Ours) {
             let came = if self.first == Dialect::A { 0 } else { 2 * expected::DEEP };
-            let ledger = closed(&running.proxy, by(self.second, came), &mut problems).await;
+            let ledger = closed(proxy, by(self.second, came), &mut problems).await;
             imported = count(&ledger, "imported");
             let sent: u64 = acknowledged.iter().sum();
             if self.local == Whose::Ours && sent != imported {
@@ -144,7 +151,7 @@ impl Way {
             let ledger = closed(&running.global, 0, &mut problems).await;
             merged = count(&ledger, "merged");
         }
-        if self.proxy == Whose::Ours && self.global == Whose::Ours && imported != merged {
+        if self.proxy == Some(Whose::Ours) && self.global == Whose::Ours && imported != merged {
             problems.push(format!("{imported} acknowledged to the proxy, {merged} merged by the global"));
         }
         problems
