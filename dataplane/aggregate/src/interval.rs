@@ -138,7 +138,7 @@ impl Interval {
     pub fn top(&self, most: usize) -> Top {
         let Self { counters, gauges, distributions, sets, imported, .. } = self;
         let imports = counters.names().chain(gauges.names()).chain(distributions.names()).chain(sets.names());
-        Top::of(&self.own, &imports, &imported.folded, most)
+        Top::of(&self.own, imports, self.len(), &imported.folded, most)
     }
 
     /// Turns the interval into points and partials, handed to `out` some thousand contexts at a time. Partials are

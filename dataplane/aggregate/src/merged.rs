@@ -91,7 +91,7 @@ impl<T> Default for Merged<T> {
 
 impl<T: Default> Merged<T> {
     /// What the cells are values of.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &Named> + Clone {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Named> {
         self.cells.iter().map(|cell| &*cell.named)
     }
 

@@ -20,23 +20,23 @@ pub struct Top {
 }
 
 impl Top {
-    /// Of what tables collected, and of what was imported besides.
+    /// Of what tables collected, and of what was imported besides; so many contexts in all.
     pub(crate) fn of<'a>(
         tables: &'a [Cells],
-        imports: &(impl Iterator<Item = &'a Named> + Clone),
+        imports: impl Iterator<Item = &'a Named>,
+        all: usize,
         imports_folded: &Heavy,
         most: usize,
     ) -> Self {
-        let all = || tables.iter().flat_map(contexts).chain(imports.clone().map(|named| (named, 0)));
-        let contexts: usize = tables.iter().map(Cells::len).sum::<usize>() + imports.clone().count();
-        let of_contexts = (contexts as u64).div_ceil(LOOKED_AT).max(1);
+        let collected = || tables.iter().flat_map(contexts);
+        let of_contexts = (all as u64).div_ceil(LOOKED_AT).max(1);
         let of_samples = match of_contexts {
             1 => 1,
-            _ => all().map(|(_, samples)| u64::from(samples)).sum::<u64>().div_ceil(LOOKED_AT).max(1),
+            _ => collected().map(|(_, samples)| u64::from(samples)).sum::<u64>().div_ceil(LOOKED_AT).max(1),
         };
         let mut names: HashMap<&str, (u64, u64)> = HashMap::new();
         let (mut contexts, mut samples) = (0, 0);
-        for (named, more) in all() {
+        for (named, more) in collected().chain(imports.map(|named| (named, 0))) {
             contexts += 1;
             samples += u64::from(more);
             if contexts >= of_contexts || samples >= of_samples {
@@ -107,10 +107,15 @@ mod tests {
         table.take()
     }
 
+    fn of(cells: Cells, most: usize) -> Top {
+        let all = cells.len();
+        Top::of(&[cells], std::iter::empty(), all, &Heavy::default(), most)
+    }
+
     #[test]
     fn few_contexts_are_counted_exactly() {
         let cells = cells((0..1_000).map(|number| ("wide", number)).chain((0..5_000).map(|_| ("busy", 0))));
-        let top = Top::of(&[cells], &std::iter::empty(), &Heavy::default(), 1);
+        let top = of(cells, 1);
         assert_eq!((top.samples, top.contexts), (vec![("busy".into(), 5_000)], vec![("wide".into(), 1_000)]));
     }
 
@@ -118,7 +123,7 @@ mod tests {
     fn many_contexts_are_estimated_and_the_heavy_names_found() {
         let wide = (0..60_000).map(|number| (if number % 3 == 0 { "narrow" } else { "wide" }, number));
         let cells = cells(wide.chain((0..40_000).map(|_| ("busy", 0))));
-        let top = Top::of(&[cells], &std::iter::empty(), &Heavy::default(), 2);
+        let top = of(cells, 2);
         let near = |(name, count): &(Box<str>, u64), expected: &str, truth: f64| {
             assert_eq!(&**name, expected);
             assert!((*count as f64 / truth - 1.0).abs() < 0.1, "{count} instead of {truth}");

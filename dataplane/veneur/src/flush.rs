@@ -14,14 +14,13 @@ use tokio_util::sync::CancellationToken;
 use veneur_aggregate::{Flush, Interval, Joined, Publishing, Top};
 use veneur_forward::Batch;
 use veneur_metric::{Point, Stamp, Tags};
-use veneur_sinks::Items;
-use veneur_wire::{Item, decode};
+use veneur_wire::decode;
 
 use crate::{
     aside::Aside,
     clock,
     handover::Handover,
-    import::{Shared, lock},
+    import::{Shared, Sorted, lock},
     kubelet::Kubelet,
     listen::{Listener, intake::Taken},
     observe::{Flushed, Observer},
@@ -189,34 +188,27 @@ impl Flusher {
         }
         tracing::info!(batches = batches.len(), "Nobody else took what was handed over: publishing it");
         let (under_way, published_ms) = (Stamp::under_way(clock::now_ms(), self.interval), *self.published_ms.borrow());
-        let (mut tables, mut items) = (BTreeMap::new(), Items::default());
-        let (mut merged, mut folded, mut refused) = (0, 0, Vec::new());
+        let (mut tables, mut sorted) = (BTreeMap::new(), Sorted::default());
+        let (mut merged, mut folded, passes) = (0, 0, self.output.passes_points());
         for batch in batches {
-            let (facts, mut passed) = (batch.facts.clone(), Vec::new());
-            for metric in batch.into_metrics() {
-                match decode(&metric) {
-                    Ok(Item::Partial(partial)) => {
-                        let own = partial.stamp.map(|stamp| stamp.on_grid(self.interval));
-                        // What is late joins what is published last.
-                        let stamp = own.filter(|stamp| stamp.boundary_ms > published_ms).unwrap_or(under_way);
-                        let table = tables.entry(stamp).or_insert_with(|| lock(&self.open).intervals.aside());
-                        match table.merge(partial, false) {
-                            Ok(joined) => {
-                                merged += 1;
-                                folded += u64::from(joined == Joined::Overflow);
-                            }
-                            Err(_) => refused.push("type_mismatch"),
-                        }
+            let facts = batch.facts.clone();
+            batch.into_metrics().iter().for_each(|metric| sorted.add(decode(metric), passes));
+            self.output.pass_on(&facts, std::mem::take(&mut sorted.passed));
+            for partial in sorted.partials.drain(..) {
+                let own = partial.stamp.map(|stamp| stamp.on_grid(self.interval));
+                // What is late joins what is published last.
+                let stamp = own.filter(|stamp| stamp.boundary_ms > published_ms).unwrap_or(under_way);
+                let table = tables.entry(stamp).or_insert_with(|| lock(&self.open).intervals.aside());
+                match table.merge(partial, false) {
+                    Ok(joined) => {
+                        merged += 1;
+                        folded += u64::from(joined == Joined::Overflow);
                     }
-                    Ok(_) if self.output.passes_points() => passed.push(metric),
-                    Ok(Item::Point(point, _)) => items.points.push(point),
-                    Ok(Item::Event(event, _)) => items.events.push(event),
-                    Ok(Item::Check(check, _)) => items.checks.push(check),
-                    Err(reason) => refused.push(reason.reason()),
+                    Err(_) => *sorted.refused.entry("type_mismatch").or_default() += 1,
                 }
             }
-            self.output.pass_on(&facts, passed);
         }
+        let Sorted { items, refused, .. } = sorted;
         let finished = items.len() as u64;
         let nowhere = if self.output.sinks.is_empty() { finished } else { 0 };
         self.output.account.record(|ledger| {
@@ -225,7 +217,7 @@ impl Flusher {
             ledger.merged += taken;
             ledger.folded += folded;
             ledger.drop_held("no_sink", nowhere);
-            refused.into_iter().for_each(|reason| ledger.drop_held(reason, 1));
+            refused.into_iter().for_each(|(reason, count)| ledger.drop_held(reason, count));
         });
         self.output.publish(items);
         for (stamp, table) in tables {

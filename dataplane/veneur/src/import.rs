@@ -12,6 +12,7 @@ use veneur_forward::{
     Facts,
     import::{Importer, Stopping},
 };
+use veneur_metric::Partial;
 use veneur_sinks::Items;
 use veneur_wire::{Item, Refused, decode, encode_check, encode_event, encode_point, metricpb::Metric, read};
 
@@ -58,27 +59,47 @@ impl Importer for Merger {
     }
 }
 
+/// What was read, by what becomes of it.
+#[derive(Debug, Default)]
+pub(crate) struct Sorted {
+    /// To merge.
+    pub(crate) partials: Vec<Partial>,
+    /// Finished, and to be passed on.
+    pub(crate) passed: Vec<Metric>,
+    /// Finished, and for the sinks here.
+    pub(crate) items: Items,
+    /// How many of the rest are refused, by reason.
+    pub(crate) refused: HashMap<&'static str, u64>,
+}
+
+impl Sorted {
+    /// Adds what was read of one metric. `passes`: what is finished is not for the sinks here.
+    pub(crate) fn add(&mut self, read: Result<Item, Refused>, passes: bool) {
+        match read {
+            Ok(Item::Partial(partial)) => self.partials.push(partial),
+            Ok(Item::Point(point, stamp)) if passes => self.passed.push(encode_point(point, stamp)),
+            Ok(Item::Event(event, stamp)) if passes => self.passed.push(encode_event(event, stamp)),
+            Ok(Item::Check(check, stamp)) if passes => self.passed.push(encode_check(check, stamp)),
+            Ok(Item::Point(point, _)) => self.items.points.push(point),
+            Ok(Item::Event(event, _)) => self.items.events.push(event),
+            Ok(Item::Check(check, _)) => self.items.checks.push(check),
+            Err(reason) => *self.refused.entry(reason.reason()).or_default() += 1,
+        }
+    }
+}
+
 impl Merger {
     /// Files what was read, and counts what could not be.
     fn file(&self, facts: &Facts, read: impl Iterator<Item = Result<Item, Refused>>) -> Result<(), Stopping> {
-        let mut imported = 0;
-        let mut refused: HashMap<&'static str, u64> = HashMap::new();
-        let (mut partials, mut items) = (Vec::with_capacity(read.size_hint().0), Items::default());
-        let (mut passed, passes) = (Vec::new(), self.output.passes_points());
+        let passes = self.output.passes_points();
+        let mut sorted = Sorted { partials: Vec::with_capacity(read.size_hint().0), ..Sorted::default() };
         // Reading is the long part, and needs no lock.
+        let mut imported = 0;
         for item in read {
             imported += 1;
-            match item {
-                Ok(Item::Partial(partial)) => partials.push(partial),
-                Ok(Item::Point(point, stamp)) if passes => passed.push(encode_point(point, stamp)),
-                Ok(Item::Event(event, stamp)) if passes => passed.push(encode_event(event, stamp)),
-                Ok(Item::Check(check, stamp)) if passes => passed.push(encode_check(check, stamp)),
-                Ok(Item::Point(point, _)) => items.points.push(point),
-                Ok(Item::Event(event, _)) => items.events.push(event),
-                Ok(Item::Check(check, _)) => items.checks.push(check),
-                Err(reason) => *refused.entry(reason.reason()).or_default() += 1,
-            }
+            sorted.add(item, passes);
         }
+        let Sorted { partials, passed, items, mut refused } = sorted;
 
         let now_ms = clock::now_ms();
         let (mut merged, mut late, mut skewed, mut folded) = (0, 0, 0, 0);

@@ -29,14 +29,7 @@ impl Conditions {
             Some(Turn::Over { times }) => tracing::info!(dropped = times, "The kernel drops no datagrams any more"),
             None => {}
         }
-        let folded = new.samples.folded - old.samples.folded;
-        match self.folded.0.look(folded) {
-            Some(Turn::Begun) => {
-                tracing::warn!(folded, "The limit of contexts or bytes is reached: samples join veneur.overflow");
-            }
-            Some(Turn::Over { times }) => tracing::info!(folded = times, "All samples find room again"),
-            None => {}
-        }
+        self.folded.look_at_folded(new.samples.folded - old.samples.folded, "samples");
         let refused: BTreeMap<_, _> = more(&old.samples.refused, &new.samples.refused).into_iter().collect();
         for (reason, turn, count) in turns(&mut self.refused, &refused) {
             match turn {
@@ -74,14 +67,7 @@ pub(crate) struct Losses {
 impl Losses {
     /// Looks at the losses between two snapshots.
     pub(crate) fn look(&mut self, before: &Ledger, now: &Ledger) {
-        let folded = now.folded - before.folded;
-        match self.folded.0.look(folded) {
-            Some(Turn::Begun) => {
-                tracing::warn!(folded, "The limit of contexts or bytes is reached: imports join veneur.overflow");
-            }
-            Some(Turn::Over { times }) => tracing::info!(folded = times, "All imports find room again"),
-            None => {}
-        }
+        self.folded.look_at_folded(now.folded - before.folded, "imports");
         let lost: BTreeMap<_, _> = more(&before.dropped, &now.dropped).into_iter().collect();
         for (reason, turn, count) in turns(&mut self.lost, &lost) {
             match turn {
@@ -101,6 +87,19 @@ struct Slow(Condition);
 impl Default for Slow {
     fn default() -> Self {
         Self(Condition::new(QUIET))
+    }
+}
+
+impl Slow {
+    /// Tells when `what` finds no room for contexts of its own, and when it does again.
+    fn look_at_folded(&mut self, folded: u64, what: &str) {
+        match self.0.look(folded) {
+            Some(Turn::Begun) => {
+                tracing::warn!(folded, "The limit of contexts or bytes is reached: {what} join veneur.overflow");
+            }
+            Some(Turn::Over { times }) => tracing::info!(folded = times, "All {what} find room again"),
+            None => {}
+        }
     }
 }
 
