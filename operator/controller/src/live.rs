@@ -34,7 +34,7 @@ use crate::{
     feeds::Key,
     kind::Kind,
     labels::{FIELD_MANAGER, MANAGED_BY, PIPELINE, ROLE},
-    watching::{Watching, answered},
+    watching::{Failing, Watching, answered},
 };
 
 pub use trim::Stored;
@@ -63,8 +63,7 @@ pub enum Knowledge {
 struct Shelf {
     kind: Kind,
     knowledge: watch::Sender<Knowledge>,
-    /// Since when the watch has failed without success.
-    failing: Mutex<Option<Instant>>,
+    failing: Mutex<Failing>,
     objects: Mutex<HashMap<Key, Vec<Stored>>>,
 }
 
@@ -256,13 +255,18 @@ impl Shelf {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn failing(&self) -> MutexGuard<'_, Option<Instant>> {
+    fn failing(&self) -> MutexGuard<'_, Failing> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the cluster has it not, or does not grant it, as it need not.
+    fn is_rightly_absent(&self) -> bool {
+        let absent = matches!(*self.knowledge.borrow(), Knowledge::NotInstalled | Knowledge::Refused(_));
+        absent && self.kind.is_optional()
+    }
+
     fn note(&self, works: bool) {
-        let mut failing = self.failing();
-        *failing = if works { None } else { failing.or_else(|| Some(Instant::now())) };
+        if works { self.failing().works() } else { self.failing().fails(Instant::now()) }
     }
 
     fn failed(&self, error: &watcher::Error) {
@@ -345,12 +349,13 @@ pub struct Staleness {
 
 impl Collector for Staleness {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let watched = || self.live.shelves.iter().filter(|shelf| !shelf.is_rightly_absent());
         let help = "Seconds since a watch began to fail without success since; 0 while it works";
         let mut family =
             encoder.encode_descriptor("veneur_operator_watch_stale_seconds", help, None, MetricType::Gauge)?;
-        let of_shelf = |shelf: &Shelf| (shelf.kind.as_str(), shelf.failing().map_or(Duration::ZERO, |at| at.elapsed()));
+        let of_shelf = |shelf: &Shelf| (shelf.kind.as_str(), shelf.failing().stale(Instant::now()));
         let others = self.others.iter().map(|(kind, watching)| (*kind, watching.stale()));
-        for (kind, stale) in self.live.shelves.iter().map(of_shelf).chain(others) {
+        for (kind, stale) in watched().map(of_shelf).chain(others) {
             let stale = ConstGauge::new(i64::try_from(stale.as_secs()).unwrap_or(i64::MAX));
             stale.encode(family.encode_family(&[("kind", kind)])?)?;
         }
@@ -358,7 +363,7 @@ impl Collector for Staleness {
         let mut family = encoder.encode_descriptor("veneur_operator_watch_listed", help, None, MetricType::Gauge)?;
         let of_shelf = |shelf: &Shelf| (shelf.kind.as_str(), *shelf.knowledge.borrow() == Knowledge::Listed);
         let others = self.others.iter().map(|(kind, watching)| (*kind, watching.is_listed()));
-        for (kind, listed) in self.live.shelves.iter().map(of_shelf).chain(others) {
+        for (kind, listed) in watched().map(of_shelf).chain(others) {
             ConstGauge::new(i64::from(listed)).encode(family.encode_family(&[("kind", kind)])?)?;
         }
         let help = "Objects of pipelines that are kept in memory";

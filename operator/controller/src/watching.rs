@@ -25,10 +25,46 @@ pub struct Watching(watch::Sender<State>);
 #[derive(Debug, Default)]
 pub struct State {
     listed: bool,
-    /// Since when it has failed without success.
-    failing: Option<Instant>,
+    failing: Failing,
     /// What the API server says, where it refuses it.
     refused: Option<String>,
+}
+
+/// Since when a watch fails.
+///
+/// kube says when one fails and when something changes, not when it is watched again: where little changes, one that has
+/// not failed for [`QUIET`] is.
+#[derive(Debug, Default)]
+pub(crate) struct Failing(Option<Failures>);
+
+/// Failures without a success between them.
+#[derive(Debug)]
+struct Failures {
+    first: Instant,
+    last: Instant,
+}
+
+/// Twice as long as kube may wait before it tries again.
+const QUIET: Duration = Duration::from_mins(2);
+
+impl Failing {
+    pub(crate) fn works(&mut self) {
+        self.0 = None;
+    }
+
+    pub(crate) fn fails(&mut self, now: Instant) {
+        let first = self.lasting(now).map_or(now, |failures| failures.first);
+        self.0 = Some(Failures { first, last: now });
+    }
+
+    /// For how long it has failed.
+    pub(crate) fn stale(&self, now: Instant) -> Duration {
+        self.lasting(now).map_or(Duration::ZERO, |failures| now.saturating_duration_since(failures.first))
+    }
+
+    fn lasting(&self, now: Instant) -> Option<&Failures> {
+        self.0.as_ref().filter(|failures| now.saturating_duration_since(failures.last) < QUIET)
+    }
 }
 
 impl Watching {
@@ -58,7 +94,7 @@ impl Watching {
 
     /// For how long it has failed.
     pub fn stale(&self) -> Duration {
-        self.0.borrow().failing.map_or(Duration::ZERO, |since| since.elapsed())
+        self.0.borrow().failing.stale(Instant::now())
     }
 
     /// What the API server says, where it refuses it.
@@ -116,14 +152,14 @@ impl Watching {
     fn works(&self, listed: bool) {
         self.0.send_if_modified(|state| {
             state.listed |= listed;
-            state.failing = None;
+            state.failing.works();
             state.refused.take().is_some()
         });
     }
 
     fn fails(&self, error: &watcher::Error) {
         self.0.send_if_modified(|state| {
-            state.failing.get_or_insert_with(Instant::now);
+            state.failing.fails(Instant::now());
             let refused = refusal(error).filter(|why| state.refused.as_deref() != Some(why));
             let news = refused.is_some();
             if let Some(why) = refused {
@@ -171,6 +207,17 @@ mod tests {
         watching.saw::<()>(&Ok(Event::InitDone));
         watching.saw_object::<()>(&failed(500));
         assert!(watching.is_listed(), "what was seen still holds");
+    }
+
+    #[test]
+    fn a_watch_that_has_not_failed_for_long_is_not_stale_though_nothing_changed() {
+        let (begun, mut failing) = (Instant::now(), Failing::default());
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        [0, 60, 120].iter().for_each(|&seconds| failing.fails(at(seconds)));
+        assert_eq!(failing.stale(at(200)), Duration::from_secs(200));
+        assert_eq!(failing.stale(at(240)), Duration::ZERO);
+        failing.fails(at(330));
+        assert_eq!(failing.stale(at(340)), Duration::from_secs(10), "another outage");
     }
 
     #[test]

@@ -125,3 +125,24 @@ async fn a_kind_that_may_be_watched_again_is_known_again() {
     timeout(Duration::from_mins(1), both).await.expect("in time");
     assert!(live.refused().is_empty());
 }
+
+#[test]
+fn what_a_cluster_need_not_have_raises_no_alarm() {
+    let live = std::sync::Arc::new(Live::new());
+    for (kind, knowledge) in [
+        (Kind::PodMonitor, Knowledge::NotInstalled),
+        (Kind::Certificate, Knowledge::Refused("said".to_owned())),
+        (Kind::Deployment, Knowledge::Refused("said".to_owned())),
+    ] {
+        live.shelf(kind).note(false);
+        live.shelf(kind).knowledge.send_replace(knowledge);
+    }
+    let telemetry = crate::telemetry::Telemetry::new();
+    telemetry.collect(Box::new(super::Staleness { live, others: Vec::new() }));
+    let text = telemetry.text();
+    for metric in ["veneur_operator_watch_listed", "veneur_operator_watch_stale_seconds"] {
+        assert!(!text.contains(&format!("{metric}{{kind=\"PodMonitor\"}}")), "{text}");
+        assert!(!text.contains(&format!("{metric}{{kind=\"Certificate\"}}")), "{text}");
+        assert!(text.contains(&format!("{metric}{{kind=\"Deployment\"}} 0")), "{text}");
+    }
+}
