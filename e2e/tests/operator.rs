@@ -74,9 +74,21 @@ fn the_authority_rotates_each_minute_under_load_and_no_admission_fails() {
         Ok(pod) if pod["metadata"]["annotations"]["veneur.dev/status"].is_string() => Ok(()),
         other => Err(format!("{other:?}")),
     });
+    let (admitted, seen) = admitted_for(Duration::from_secs(150), &namespace);
+    println!("{admitted} admissions, {} bundles", seen.len());
+    // Each rotation publishes one bundle with the successor, one with the predecessor, and one without.
+    assert!(seen.len() >= 6 && admitted > 150, "{admitted} admissions under {} bundles", seen.len());
+    lifetimes("8760h", "168h");
+    // The last of the short authorities is followed before it is over.
+    admitted_for(Duration::from_secs(65), &namespace);
+}
+
+/// Asks for pods for so long, each of which has to be admitted; how many, and the bundles that were published meanwhile.
+fn admitted_for(time: Duration, namespace: &Namespace) -> (usize, BTreeSet<String>) {
     let (begin, mut admitted, mut seen) = (Instant::now(), 0, BTreeSet::new());
-    while begin.elapsed() < Duration::from_secs(150) {
-        let pod = admit(&namespace).unwrap_or_else(|Refusal(why)| panic!("after {admitted} admissions: {why}"));
+    while begin.elapsed() < time {
+        let pod = admit(namespace).map_err(|Refusal(why)| format!("after {admitted} admissions: {why}"));
+        let pod = pod.expect("a pod that asks is admitted");
         let stamp = &pod["metadata"]["annotations"]["veneur.dev/status"];
         assert!(stamp.is_string(), "after {admitted} admissions one had no sidecar: {}", pod["metadata"]);
         admitted += 1;
@@ -84,10 +96,7 @@ fn the_authority_rotates_each_minute_under_load_and_no_admission_fails() {
             seen.extend(bundles());
         }
     }
-    println!("{admitted} admissions, {} bundles", seen.len());
-    // Each rotation publishes one bundle with the successor, one with the predecessor, and one without.
-    assert!(seen.len() >= 6 && admitted > 150, "{admitted} admissions under {} bundles", seen.len());
-    lifetimes("8760h", "168h");
+    (admitted, seen)
 }
 
 #[test]

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    certificates::keyring::{Keyring, Lifetimes, step},
+    certificates::keyring::{Keyring, Lifetimes, pace, step},
     labels::{FIELD_MANAGER, MANAGED_BY},
 };
 
@@ -163,9 +163,10 @@ impl Safe {
         }
     }
 
-    /// How often a step can become due.
+    /// How long to wait before it is asked again whether a step is due.
     pub fn pace(&self) -> Duration {
-        (self.lifetimes.settle / 4).clamp(Duration::from_millis(100), Duration::from_mins(1))
+        let expires = self.kept.borrow().keyring.ends().current;
+        pace(&self.lifetimes, expires.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO))
     }
 
     fn secrets(&self) -> Api<Secret> {

@@ -103,6 +103,11 @@ pub fn step(ends: Ends, everywhere: Option<bool>, now: SystemTime, lifetimes: &L
     let over = |end: SystemTime| end <= now;
     let left = ends.current.duration_since(now).unwrap_or(Duration::ZERO);
     let forgettable = ends.previous.is_some_and(over);
+    // Where the current one is nearly over, as after an outage or where lifetimes grew, clients get half of what it has.
+    let settle = |since: SystemTime| {
+        let had = ends.current.duration_since(since).unwrap_or(Duration::ZERO);
+        lifetimes.settle.min(had / 2)
+    };
     match ends.next {
         Some(next) if over(next) => Some(Step::Restart),
         // Nobody trusts the current one any more: there is nothing to wait for.
@@ -112,13 +117,19 @@ pub fn step(ends: Ends, everywhere: Option<bool>, now: SystemTime, lifetimes: &L
         Some(_) if ends.announced.is_some() && everywhere == Some(false) => Some(Step::Withdraw),
         _ if forgettable => Some(Step::Forget),
         // Two predecessors are never published: the older one's leaves have to be gone.
-        Some(_) if ends.previous.is_none() && ends.announced.is_some_and(|since| over(since + lifetimes.settle)) => {
+        Some(_) if ends.previous.is_none() && ends.announced.is_some_and(|since| over(since + settle(since))) => {
             Some(Step::Promote)
         }
         // The second where the lifetime asked for became shorter.
         None if left < lifetimes.authority / 3 || left > lifetimes.authority => Some(Step::Prepare),
         _ => None,
     }
+}
+
+/// How often to look whether a step is due, while the current authority has `left`: several times before it is over.
+pub fn pace(lifetimes: &Lifetimes, left: Duration) -> Duration {
+    let soonest = lifetimes.settle.min(left.max(Duration::from_secs(2)));
+    (soonest / 4).clamp(Duration::from_millis(100), Duration::from_mins(1))
 }
 
 impl Keyring {

@@ -68,6 +68,16 @@ fn the_next_authority_signs_only_after_it_was_published_long_enough() {
 }
 
 #[test]
+fn an_authority_that_is_nearly_over_is_followed_before_it_is() {
+    let ends = Ends { current: at(12), next: Some(at(200)), announced: Some(at(0)), previous: None };
+    assert_eq!(step(ends, Some(true), at(5), &LIFETIMES), None);
+    assert_eq!(step(ends, Some(true), at(6), &LIFETIMES), Some(Step::Promote));
+    let paced = |left| pace(&LIFETIMES, Duration::from_secs(left));
+    let [short, nearly, over] = [Duration::from_millis(2_500), Duration::from_secs(1), Duration::from_millis(500)];
+    assert_eq!([paced(100), paced(4), paced(0)], [short, nearly, over]);
+}
+
+#[test]
 fn a_shorter_lifetime_is_heeded_at_once() {
     let long = Ends { current: at(3600), next: None, announced: None, previous: None };
     assert_eq!(step(long, None, at(0), &LIFETIMES), Some(Step::Prepare));
