@@ -128,9 +128,13 @@ impl Parts {
             let title = format!("build {program} {}, once", part.version);
             progress.step(&title, |step| self.build(part, program, package, step))?;
         }
-        // Five gigabytes that serve no other version; an interrupted build finds them again.
+        // Five gigabytes that serve no other version; an interrupted build finds them again. There are none if another
+        // checkout has built everything meanwhile.
         let objects = self.objects();
-        fs::remove_dir_all(&objects).with_context(|| format!("cannot remove {}", objects.display()))
+        if objects.exists() {
+            fs::remove_dir_all(&objects).with_context(|| format!("cannot remove {}", objects.display()))?;
+        }
+        Ok(())
     }
 
     fn missing(&self) -> Vec<(&'static Part, &'static str, &'static str)> {
