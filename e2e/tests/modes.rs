@@ -60,6 +60,15 @@ fn published(metrics: &Namespace, metric: &str, wanted: f64) {
     });
 }
 
+/// Waits until the application has said all, and its client has dropped nothing of it.
+fn emitted(namespace: &Namespace, workload: &str) {
+    let log = eventually("the application has emitted", SOON, || {
+        let log = kubectl(&["-n", &namespace.0, "logs", workload, "-c", "app"]).map_err(|refusal| refusal.0)?;
+        if log.contains("dropped") { Ok(log) } else { Err(log) }
+    });
+    assert_eq!(log.trim(), "dropped 0");
+}
+
 /// The only pod with this label.
 fn pod(namespace: &Namespace, selector: &str) -> Value {
     let listed = get(&["-n", &namespace.0, "pods", "-l", selector]).expect("listed");
@@ -136,11 +145,7 @@ spec:
     assert_eq!(web["spec"]["initContainers"], Value::Null);
     let stamp = web["metadata"]["annotations"]["veneur.dev/status"].as_str().expect("a stamp");
     assert!(stamp.contains("\"mode\":\"classic\""), "{stamp}");
-    let log = eventually("the application has emitted", SOON, || {
-        let log = kubectl(&["-n", &shop.0, "logs", "deployment/web", "-c", "app"]).map_err(|refusal| refusal.0)?;
-        if log.contains("dropped") { Ok(log) } else { Err(log) }
-    });
-    assert_eq!(log.trim(), "dropped 0");
+    emitted(&shop, "deployment/web");
     published(&metrics, "classic.hits", 100.0);
 
     for name in ["blocked", "native"] {
@@ -223,11 +228,7 @@ while True:
         if healthy["reason"] == "SidecarsFailing" && names_it { Ok(()) } else { Err(healthy.to_string()) }
     });
     apply(&secret(&shop));
-    let log = eventually("the application has emitted", SOON, || {
-        let log = kubectl(&["-n", &shop.0, "logs", "emit", "-c", "app"]).map_err(|refusal| refusal.0)?;
-        if log.contains("dropped") { Ok(log) } else { Err(log) }
-    });
-    assert_eq!(log.trim(), "dropped 0");
+    emitted(&shop, "emit");
 
     let fleet = Fleet(&metrics);
     let received = eventually("all of it is published", SOON, || {

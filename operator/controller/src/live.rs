@@ -124,7 +124,7 @@ impl Live {
 
     /// Whether there is nothing of the kind to see: the cluster has it not, or it is not granted.
     pub fn is_absent(&self, kind: Kind) -> bool {
-        matches!(*self.shelf(kind).knowledge.borrow(), Knowledge::NotInstalled | Knowledge::Refused(_))
+        self.shelf(kind).is_absent()
     }
 
     /// The kinds that may not be watched though every cluster has them, with what the API server says.
@@ -259,10 +259,8 @@ impl Shelf {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the cluster has it not, or does not grant it, as it need not.
-    fn is_rightly_absent(&self) -> bool {
-        let absent = matches!(*self.knowledge.borrow(), Knowledge::NotInstalled | Knowledge::Refused(_));
-        absent && self.kind.is_optional()
+    fn is_absent(&self) -> bool {
+        matches!(*self.knowledge.borrow(), Knowledge::NotInstalled | Knowledge::Refused(_))
     }
 
     fn note(&self, works: bool) {
@@ -349,7 +347,8 @@ pub struct Staleness {
 
 impl Collector for Staleness {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let watched = || self.live.shelves.iter().filter(|shelf| !shelf.is_rightly_absent());
+        // What a cluster need not have, and has not, is no cause for alarm.
+        let watched = || self.live.shelves.iter().filter(|shelf| !(shelf.kind.is_optional() && shelf.is_absent()));
         let help = "Seconds since a watch began to fail without success since; 0 while it works";
         let mut family =
             encoder.encode_descriptor("veneur_operator_watch_stale_seconds", help, None, MetricType::Gauge)?;
