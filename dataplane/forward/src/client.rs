@@ -71,13 +71,15 @@ pub struct Sent {
     pub outcome: Outcome,
 }
 
-/// The three things that can become of a batch.
+/// What can become of a batch.
 #[derive(Debug)]
 pub enum Outcome {
     /// The peer has this many metrics on its ledger.
     Acknowledged(u64),
     /// It certainly was not read and can be sent again: the batch comes back, with what went wrong.
     NotSent(Batch, Failure),
+    /// It answered that it takes nothing of this many metrics, as it would the next time, and why.
+    Rejected(u64, String),
     /// This many metrics may or may not have been read, and what went wrong.
     Uncertain(u64, String),
 }

@@ -274,6 +274,12 @@ impl Queue {
         });
     }
 
+    fn rejected(&self, metrics: u64) {
+        let mut state = self.lock();
+        state.out = 0;
+        state.drop_held(&self.account, "rejected", metrics);
+    }
+
     /// What the peer had answered for and not flushed yet is gone with it.
     fn lost_with_member(&self) {
         let mut state = self.lock();

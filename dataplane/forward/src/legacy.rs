@@ -39,7 +39,7 @@ pub(crate) struct Poster {
     client: Client<HttpConnector, Full<Bytes>>,
     url: String,
     manner: Arc<Manner>,
-    /// Whether it took the last connection and, since, every batch.
+    /// Whether it took the last connection and, since, answered for every batch.
     reached: bool,
 }
 
@@ -81,7 +81,7 @@ impl Poster {
     pub(crate) async fn send(&mut self, mut batch: Batch) -> Sent {
         let unsendable = batch.metrics.keep(|_, message| carries(message));
         let outcome = if batch.is_empty() { Outcome::Acknowledged(0) } else { self.post(batch).await };
-        self.reached &= matches!(outcome, Outcome::Acknowledged(_));
+        self.reached &= matches!(outcome, Outcome::Acknowledged(_) | Outcome::Rejected(..));
         Sent { unsendable, outcome }
     }
 
@@ -97,7 +97,7 @@ impl Poster {
         let within = self.manner.answer_timeout;
         match tokio::time::timeout(within, self.answer(request)).await {
             Ok(Ok((StatusCode::OK | StatusCode::ACCEPTED, _))) => Outcome::Acknowledged(batch.len()),
-            Ok(Ok((status, text))) => Outcome::Uncertain(batch.len(), format!("status {}: {text}", status.as_u16())),
+            Ok(Ok((status, text))) => answered(status, &text, batch),
             Ok(Err(error)) if error.is_connect() => Outcome::NotSent(batch, Failure::refused(chain(&error))),
             Ok(Err(error)) => Outcome::Uncertain(batch.len(), chain(&error)),
             Err(_) => Outcome::Uncertain(batch.len(), format!("not answered within {within:?}")),
@@ -114,6 +114,19 @@ impl Poster {
         let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
         let text = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned());
         Ok((status, text.unwrap_or_default()))
+    }
+}
+
+/// What an answer other than yes means. Importers look at all of a body before they take anything of it, and a server
+/// without this path takes nothing: what is the sender's fault has not been read. Other failures may come half-way.
+fn answered(status: StatusCode, text: &str, batch: Batch) -> Outcome {
+    let problem = format!("status {}: {text}", status.as_u16());
+    match status {
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            Outcome::NotSent(batch, Failure::refused(problem))
+        }
+        status if status.is_client_error() => Outcome::Rejected(batch.len(), problem),
+        _ => Outcome::Uncertain(batch.len(), problem),
     }
 }
 

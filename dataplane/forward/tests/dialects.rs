@@ -72,13 +72,21 @@ async fn a_post_is_what_the_originals_peers_expect_and_200_or_202_acknowledges_i
 }
 
 #[tokio::test]
-async fn any_other_answer_to_a_post_is_uncertain_and_no_connection_is_certain() {
-    for answer in
-        ["HTTP/1.1 400 Bad Request\r\ncontent-length: 4\r\n\r\nwhy?", "HTTP/1.1 500 No\r\n\r\n", "nonsense", ""]
-    {
+async fn what_a_post_is_answered_says_whether_it_was_read() {
+    for answer in ["HTTP/1.1 500 No\r\n\r\n", "HTTP/1.1 503 Stopping\r\n\r\n", "nonsense", ""] {
         let (address, _requests) = answering(answer).await;
         let sent = send(&address, batch([counter("a")])).await;
         assert!(matches!(sent.outcome, Outcome::Uncertain(1, _)), "{answer}: {:?}", sent.outcome);
+    }
+    for answer in ["HTTP/1.1 400 Bad Request\r\ncontent-length: 4\r\n\r\nwhy?", "HTTP/1.1 404 Not Found\r\n\r\n"] {
+        let (address, _requests) = answering(answer).await;
+        let sent = send(&address, batch([counter("a")])).await;
+        assert!(matches!(sent.outcome, Outcome::Rejected(1, _)), "{answer}: {:?}", sent.outcome);
+    }
+    for answer in ["HTTP/1.1 429 Too Many Requests\r\n\r\n", "HTTP/1.1 408 Slow\r\n\r\n"] {
+        let (address, _requests) = answering(answer).await;
+        let sent = send(&address, batch([counter("a")])).await;
+        assert!(matches!(sent.outcome, Outcome::NotSent(..)), "{answer}: {:?}", sent.outcome);
     }
     let reserved = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = format!("http://{}", reserved.local_addr().expect("bound"));

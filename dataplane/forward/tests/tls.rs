@@ -103,7 +103,7 @@ async fn send(client: &mut Client) -> Result<(), Failure> {
             Ok(())
         }
         Outcome::NotSent(_, failure) => Err(failure),
-        Outcome::Uncertain(_, problem) => Err(Failure { problem, silent: true }),
+        Outcome::Rejected(_, problem) | Outcome::Uncertain(_, problem) => Err(Failure { problem, silent: true }),
     }
 }
 

@@ -83,6 +83,7 @@ impl HyperLogLog {
     /// The union of both sets, register by register. Exactly associative, commutative and idempotent.
     pub fn merge(&mut self, other: &Self) {
         match &other.registers {
+            _ if self.is_untouched() => self.clone_from(other),
             Registers::Sparse(others) => others.iter().for_each(|key| self.add(key)),
             Registers::Dense(others) => {
                 let ranks = self.densify();
@@ -112,6 +113,11 @@ impl HyperLogLog {
             Registers::Sparse(keys) => keys.len() == 0,
             Registers::Dense(ranks) => ranks.iter().all(|&rank| rank == 0),
         }
+    }
+
+    /// Whether this is as [`new`](Self::new) makes it, at a glance.
+    fn is_untouched(&self) -> bool {
+        matches!(&self.registers, Registers::Sparse(keys) if keys.len() == 0)
     }
 
     /// The true rank that `register` holds, 0 for none; `None` from register 2^14 up.

@@ -253,7 +253,7 @@ async fn a_global_that_stops_under_traffic_publishes_all_it_answered() {
                 match client.send(batch.into_iter().next().expect("one batch")).await.outcome {
                     Outcome::Acknowledged(metrics) => acknowledged += metrics,
                     // What is refused or cut off at the end is the sender's still.
-                    Outcome::NotSent(..) | Outcome::Uncertain(..) => return acknowledged,
+                    Outcome::NotSent(..) | Outcome::Rejected(..) | Outcome::Uncertain(..) => return acknowledged,
                 }
             }
         });

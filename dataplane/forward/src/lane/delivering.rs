@@ -27,6 +27,7 @@ pub(super) struct Delivering<'a> {
     retry: Duration,
     unreachable: Condition,
     unanswered: Condition,
+    rejected: Condition,
 }
 
 impl<'a> Delivering<'a> {
@@ -37,6 +38,7 @@ impl<'a> Delivering<'a> {
             retry: FIRST_RETRY,
             unreachable: Condition::default(),
             unanswered: Condition::default(),
+            rejected: Condition::default(),
         }
     }
 
@@ -136,6 +138,9 @@ impl<'a> Delivering<'a> {
                 if let Some(Turn::Over { times }) = self.unanswered.look(0) {
                     tracing::info!(peer = queue.target.address, batches = times, "Peer answers again");
                 }
+                if let Some(Turn::Over { times }) = self.rejected.look(0) {
+                    tracing::info!(peer = queue.target.address, batches = times, "Peer takes batches again");
+                }
                 queue.became(Health::Reached);
                 queue.acknowledged(metrics, due);
             }
@@ -143,6 +148,14 @@ impl<'a> Delivering<'a> {
                 tracing::debug!(peer = queue.target.address, problem, "Peer did not take a batch, holding it");
                 queue.put_back(batch, since);
                 self.pause().await;
+            }
+            Outcome::Rejected(metrics, problem) => {
+                if self.rejected.look(1).is_some() {
+                    let peer = &queue.target.address;
+                    tracing::warn!(peer, metrics, problem, "Peer rejects batches: is its address that of an importer?");
+                }
+                queue.became(Health::Reached);
+                queue.rejected(metrics);
             }
             Outcome::Uncertain(metrics, problem) => {
                 if self.unanswered.look(1).is_some() {

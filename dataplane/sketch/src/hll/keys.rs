@@ -38,6 +38,18 @@ impl Keys {
         table
     }
 
+    /// What ascends, each key above the one before, in the table that so many keys would have grown to.
+    pub(super) fn of_ascending(keys: &[Key]) -> Self {
+        let (mut table, mut free) = (Self::with_room(keys.len()), 0);
+        for &key in keys {
+            // Nothing but other keys lies between the slot that it points to and the first that is free behind them.
+            let at = free.max(table.first(key));
+            table.insert_at(at, key);
+            free = at + 1;
+        }
+        table
+    }
+
     /// Adds a key, which may be there already.
     #[inline]
     pub(super) fn insert(&mut self, key: Key) {
@@ -188,10 +200,36 @@ mod tests {
     }
 
     #[test]
+    fn a_table_of_ascending_keys_is_the_one_that_grew_of_them() {
+        let ascending = |keys: &mut dyn Iterator<Item = Key>| {
+            let grown = check(keys);
+            let keys: Vec<Key> = grown.iter().collect();
+            let (made, fits) = (Keys::of_ascending(&keys), grown.slots.len() == grown.pointed + spare(grown.pointed));
+            assert_eq!((&made, made.pointed), (&grown, grown.pointed));
+            assert!(!fits || (&made.slots, made.crowded) == (&grown.slots, grown.crowded));
+            check(made.iter().chain((0..100_u32).map(|n| Key::of(metro::hash(&n.to_be_bytes())))));
+            assert!(keys.iter().all(|key| made.find(*key).is_ok()), "every key is found");
+        };
+        for count in [0, 1, 7, 8, 56, 57, 1_000, SPARSE_LIMIT] {
+            ascending(&mut (0_u32..).take(count).map(|n| Key::of(metro::hash(&n.to_le_bytes()))));
+        }
+        for first in CROWDED {
+            ascending(&mut crowd(first));
+        }
+    }
+
+    /// The last slots of the table, its middle, its first.
+    const CROWDED: [u64; 3] = [u64::MAX << 50, 1 << 63, 0];
+
+    /// Keys of hashes whose first 25 bits are few.
+    fn crowd(first: u64) -> impl Iterator<Item = Key> {
+        (0..2_000_u64).map(move |n| Key::of(first | n << 39 | (n * 7919) << 17))
+    }
+
+    #[test]
     fn keys_that_all_point_to_one_place_are_held_too() {
-        // Hashes whose first 25 bits are few: the last slots of the table, its middle, its first.
-        for first in [u64::MAX << 50, 1 << 63, 0] {
-            let table = check((0..2_000_u64).map(|n| Key::of(first | n << 39 | (n * 7919) << 17)));
+        for first in CROWDED {
+            let table = check(crowd(first));
             assert!(table.size_bytes() <= 30_000, "{} bytes", table.size_bytes());
         }
     }

@@ -7,7 +7,7 @@
 //! dense:  u32be 8192, then 8192 bytes; byte j holds registers 2j (high nibble) and 2j + 1; rank = b + nibble
 //! ```
 
-use super::{HyperLogLog, Key, Keys, MAX_RANK, REGISTERS, Registers};
+use super::{HyperLogLog, Key, Keys, MAX_RANK, REGISTERS, Registers, SPARSE_LIMIT};
 
 const VERSION: u8 = 1;
 const PRECISION: u8 = 14;
@@ -89,8 +89,13 @@ impl HyperLogLog {
         let mut decoded = Self::new();
         match read(payload)? {
             Form::Sparse(keys) => {
-                decoded.registers = Registers::Sparse(Keys::with_room(keys.len()));
-                keys.into_iter().for_each(|key| decoded.add(key));
+                // As senders of ours list them, and the original lists all but its newest.
+                if keys.len() <= SPARSE_LIMIT && keys.is_sorted_by(|one, next| one < next) {
+                    decoded.registers = Registers::Sparse(Keys::of_ascending(&keys));
+                } else {
+                    decoded.registers = Registers::Sparse(Keys::with_room(keys.len()));
+                    keys.into_iter().for_each(|key| decoded.add(key));
+                }
             }
             Form::Dense { base, packed } => {
                 let mut ranks = Box::new([0; REGISTERS]);
