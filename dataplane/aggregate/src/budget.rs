@@ -3,7 +3,10 @@
 //! Readers and imports share one budget. They touch it when a context is new or a value needs more room, never for a
 //! sample of a context that has its room.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
+};
 
 /// Bounds of a process. 0 stands for no bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,7 +19,7 @@ pub struct Limits {
     pub bytes: usize,
 }
 
-/// What is used of [`Limits`], by all tables together.
+/// What is used of [`Limits`], by all tables together, and how many gauges they set.
 #[derive(Debug, Default)]
 pub struct Budget {
     contexts_limit: AtomicUsize,
@@ -24,6 +27,7 @@ pub struct Budget {
     bytes_limit: AtomicUsize,
     contexts: AtomicUsize,
     bytes: AtomicUsize,
+    gauges_set: AtomicU32,
 }
 
 impl Budget {
@@ -75,6 +79,11 @@ impl Budget {
         within(self.bytes.load(Relaxed), bytes, &self.bytes_limit)
     }
 
+    /// The place of a gauge among all that are set, in whichever table, and of the `count - 1` after it. It wraps around.
+    pub(crate) fn order(&self, count: u32) -> u32 {
+        self.gauges_set.fetch_add(count, Relaxed)
+    }
+
     pub(crate) fn take_bytes(&self, bytes: usize) {
         self.bytes.fetch_add(bytes, Relaxed);
     }
@@ -85,6 +94,39 @@ impl Budget {
 
     pub(crate) fn give_back_contexts(&self, contexts: usize) {
         self.contexts.fetch_sub(contexts, Relaxed);
+    }
+}
+
+/// Bytes beside names and values that are held to the bound too, such as a line whose end has not come; given back when
+/// this is gone.
+#[derive(Debug)]
+pub struct Held {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Nothing yet.
+    pub fn of(budget: &Arc<Budget>) -> Self {
+        Self { budget: Arc::clone(budget), bytes: 0 }
+    }
+
+    /// Holds so many bytes from now on; false, and as before, if there is no room for more.
+    pub fn becomes(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        if more > 0 && !self.budget.has_room(more) {
+            return false;
+        }
+        self.budget.take_bytes(bytes);
+        self.budget.give_back_bytes(self.bytes);
+        self.bytes = bytes;
+        true
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.give_back_bytes(self.bytes);
     }
 }
 

@@ -43,8 +43,13 @@ pub(crate) struct Counter {
 pub(crate) struct Gauge {
     pub(crate) last: f64,
     pub(crate) samples: u32,
-    /// When it was set, counted in gauges set in the interval: of two spellings of one gauge, the later wins.
+    /// When it was set, counted in all gauges set: of one gauge in two spellings or tables, the later wins.
     pub(crate) order: u32,
+}
+
+/// Whether a gauge was set after another, or with it, fewer than 2^31 gauges apart.
+pub(crate) fn is_later(order: u32, than: u32) -> bool {
+    order.wrapping_sub(than) < 1 << 31
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +65,9 @@ pub(crate) struct Timed {
     /// Unix seconds.
     pub(crate) second: i64,
     pub(crate) value: f64,
+    pub(crate) samples: u32,
+    /// As a gauge's.
+    pub(crate) order: u32,
 }
 
 /// What became of a sample at its value.
@@ -168,14 +176,14 @@ impl Cells {
     }
 
     /// Adds to the value of a second.
-    pub(crate) fn touch_timed(&mut self, at: u32, sample: &Sample<'_>) -> Touched {
+    pub(crate) fn touch_timed(&mut self, at: u32, sample: &Sample<'_>, order: u32) -> Touched {
         let Value::Number(value) = sample.value else { return Touched::Overflows };
         let timed = &mut self.timed[at as usize];
         let value = if sample.kind == Kind::Counter { timed.value + value / sample.rate } else { value };
         if !value.is_finite() {
             return Touched::Overflows;
         }
-        timed.value = value;
+        (timed.value, timed.order, timed.samples) = (value, order, timed.samples.saturating_add(1));
         Touched::Fits
     }
 

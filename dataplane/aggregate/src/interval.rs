@@ -9,7 +9,7 @@ use veneur_sketch::HyperLogLog;
 
 use crate::{
     Budget, Publishing, Seed,
-    cells::{Cell, Cells, Counter, Gauge, Set, Timed},
+    cells::{Cell, Cells, Counter, Gauge, Set, Timed, is_later},
     distribution::Distribution,
     fetch::fetch,
     merged::{Imported, Joined, Merged},
@@ -27,7 +27,8 @@ pub struct Interval {
     gauges: Merged<Gauge>,
     distributions: Merged<Distribution>,
     sets: Merged<Set>,
-    timed: HashMap<(Arc<Context>, i64), f64>,
+    /// With the order in which a gauge was set.
+    timed: HashMap<(Arc<Context>, i64), (f64, u32)>,
     imported: Imported,
 }
 
@@ -97,7 +98,7 @@ impl Interval {
             PartialValue::Gauge(last) => {
                 let (gauge, known, joined) = gauges.value(seed, context, 0, imported);
                 if !(late && known) {
-                    gauge.last = last;
+                    (gauge.last, gauge.order) = (last, imported.order());
                 }
                 joined
             }
@@ -158,16 +159,20 @@ impl Interval {
                 mine.samples = mine.samples.saturating_add(theirs.samples);
             });
             self.gauges.absorb(std::mem::take(&mut cells.gauges), |mine, theirs| {
-                if theirs.order >= mine.order {
+                if is_later(theirs.order, mine.order) {
                     *mine = theirs;
                 }
             });
             self.distributions.absorb(std::mem::take(&mut cells.distributions), |mine, theirs| mine.absorb(&theirs));
             self.sets.absorb(std::mem::take(&mut cells.sets), |mine, theirs| mine.members.merge(&theirs.members));
-            for Timed { context, second, value } in std::mem::take(&mut cells.timed) {
+            for Timed { context, second, value, order, .. } in std::mem::take(&mut cells.timed) {
                 let counts = context.kind == Kind::Counter;
-                let total = self.timed.entry((context, second)).or_default();
-                *total = if counts { *total + value } else { value };
+                let (total, newest) = self.timed.entry((context, second)).or_insert((0.0, order));
+                if counts {
+                    *total += value;
+                } else if is_later(order, *newest) {
+                    (*total, *newest) = (value, order);
+                }
             }
         }
         let mut publisher = Publisher::new(publishing, stamp, timestamp, interval, out);
@@ -177,7 +182,7 @@ impl Interval {
         let mut joined = joined.into_iter();
         visit(self.distributions.cells, true, |cell| publisher.distribution(cell, joined.next().unwrap_or_default()));
         visit(self.sets.cells, true, |cell| publisher.set(cell));
-        self.timed.into_iter().for_each(|((context, second), value)| publisher.timed(&context, second, value));
+        self.timed.into_iter().for_each(|((context, second), (value, _))| publisher.timed(&context, second, value));
         publisher.end();
     }
 

@@ -31,7 +31,7 @@ mod split;
 mod table;
 mod top;
 
-pub use budget::{Budget, Limits};
+pub use budget::{Budget, Held, Limits};
 pub use cells::Cells;
 pub use fingerprint::Seed;
 pub use interval::{Interval, Mismatch};

@@ -51,6 +51,11 @@ impl Imported {
         admitted
     }
 
+    /// The place of a gauge among all that are set.
+    pub(crate) fn order(&self) -> u32 {
+        self.budget.order(1)
+    }
+
     /// Changes a value, and charges what it grew by.
     pub(crate) fn grow<T>(&mut self, value: &mut T, size: impl Fn(&T) -> usize, change: impl FnOnce(&mut T)) {
         let before = size(value);

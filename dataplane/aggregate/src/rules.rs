@@ -3,7 +3,7 @@
 use veneur_metric::{Context, Kind, Scope, Tags};
 
 /// How contexts are formed from samples.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rules {
     /// Keys of tags that no context has, but for those added here.
     pub drop_tags: Vec<String>,
@@ -20,7 +20,7 @@ pub struct Rules {
 }
 
 /// A test on a name.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameRule {
     /// Names that start so; empty matches all.
     pub prefix: String,
@@ -36,7 +36,7 @@ impl NameRule {
 }
 
 /// Gives a scope to contexts by name and kind.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScopeRule {
     /// Names it applies to.
     pub name: NameRule,

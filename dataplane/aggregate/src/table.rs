@@ -48,8 +48,6 @@ pub struct Table {
     interval: u32,
     /// The first interval whose contexts were formed by the rules of now.
     formed_since: u32,
-    /// Gauges set in it.
-    order: u32,
     /// Contexts of it that the budget has counted.
     counted: usize,
     /// New contexts of the interval, by origin.
@@ -117,7 +115,6 @@ impl Table {
             names: Names::new(seed),
             interval: 1,
             formed_since: 1,
-            order: 0,
             counted: 0,
             by_origin: BTreeMap::new(),
             timed: HashMap::new(),
@@ -160,7 +157,7 @@ impl Table {
             match place {
                 Place::Cell(cell) => lists.add(sample.kind, index, cell),
                 Place::Overflow(cell) => self.touch_overflow(sample, cell, &mut inserted),
-                Place::Timed(at) => inserted.note(self.cells.touch_timed(at, sample)),
+                Place::Timed(at) => inserted.note(self.cells.touch_timed(at, sample, self.budget.order(1))),
             }
         }
         self.touch(batch, &lists, &mut inserted);
@@ -172,7 +169,6 @@ impl Table {
     pub fn take(&mut self) -> Cells {
         self.budget.give_back_contexts(std::mem::take(&mut self.counted));
         self.interval += 1;
-        self.order = 0;
         self.by_origin.clear();
         self.timed.clear();
         self.overflow = [None; KINDS];
@@ -199,9 +195,13 @@ impl Table {
         for entry in lists.of(Kind::Counter) {
             inserted.note(self.cells.count(entry.cell, &batch[entry.sample()]));
         }
-        for entry in lists.of(Kind::Gauge) {
-            self.order = self.order.wrapping_add(1);
-            inserted.note(self.cells.set_gauge(entry.cell, &batch[entry.sample()], self.order));
+        let gauges = lists.of(Kind::Gauge);
+        if !gauges.is_empty() {
+            let mut order = self.budget.order(u32::try_from(gauges.len()).expect("a batch is small"));
+            for entry in gauges {
+                inserted.note(self.cells.set_gauge(entry.cell, &batch[entry.sample()], order));
+                order = order.wrapping_add(1);
+            }
         }
         let distributions = lists.of(Kind::Timer);
         self.cells.fetch_distributions(distributions);
@@ -229,7 +229,7 @@ impl Table {
     fn touch_overflow(&mut self, sample: &Sample<'_>, cell: u32, inserted: &mut Inserted) {
         inserted.note(match sample.kind {
             Kind::Counter => self.cells.count(cell, sample),
-            Kind::Gauge => self.cells.set_gauge(cell, sample, self.order),
+            Kind::Gauge => self.cells.set_gauge(cell, sample, self.budget.order(1)),
             Kind::Histogram | Kind::Timer => self.cells.observe(cell, sample, Room::Always),
             Kind::Set => self.cells.add_member(cell, member(sample), Room::Always),
         });
@@ -316,7 +316,7 @@ impl Table {
         }
         self.opened(reading.origin, bytes);
         let at = u32::try_from(self.cells.timed.len()).expect("the budget forbids so many");
-        self.cells.timed.push(Timed { context: Arc::new(context), second, value: 0.0 });
+        self.cells.timed.push(Timed { context: Arc::new(context), second, value: 0.0, samples: 0, order: 0 });
         self.timed.insert((fingerprint, second), at);
         Place::Timed(at)
     }

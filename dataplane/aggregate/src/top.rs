@@ -36,11 +36,11 @@ impl Top {
         };
         let mut names: HashMap<&str, (u64, u64)> = HashMap::new();
         let (mut contexts, mut samples) = (0, 0);
-        for (named, more) in collected().chain(imports.map(|named| (named, 0))) {
+        for (name, more) in collected().chain(imports.map(|named| (&*named.context.name, 0))) {
             contexts += 1;
             samples += u64::from(more);
             if contexts >= of_contexts || samples >= of_samples {
-                let count = names.entry(&named.context.name).or_default();
+                let count = names.entry(name).or_default();
                 count.0 += samples - samples % of_samples;
                 count.1 += contexts - contexts % of_contexts;
                 samples %= of_samples;
@@ -57,13 +57,15 @@ impl Top {
     }
 }
 
-/// The contexts of a table and their samples.
-fn contexts(cells: &Cells) -> impl Iterator<Item = (&Named, u32)> {
+/// The names of a table's contexts, and their samples. Each second that a client named is a context, as in the limits.
+fn contexts(cells: &Cells) -> impl Iterator<Item = (&str, u32)> {
     let counters = cells.counters.iter().map(|cell| (&*cell.named, cell.value.samples));
     let gauges = cells.gauges.iter().map(|cell| (&*cell.named, cell.value.samples));
     let distributions = cells.distributions.iter().map(|cell| (&*cell.named, cell.value.samples));
     let sets = cells.sets.iter().map(|cell| (&*cell.named, cell.value.samples));
-    counters.chain(gauges).chain(distributions).chain(sets)
+    let timed = cells.timed.iter().map(|timed| (&*timed.context.name, timed.samples));
+    let named = counters.chain(gauges).chain(distributions).chain(sets);
+    named.map(|(named, samples)| (&*named.context.name, samples)).chain(timed)
 }
 
 fn heaviest(names: &HashMap<&str, (u64, u64)>, most: usize, by: impl Fn(&(u64, u64)) -> u64) -> Vec<(Box<str>, u64)> {

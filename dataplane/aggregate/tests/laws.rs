@@ -324,6 +324,28 @@ fn the_heaviest_names_are_told() {
 }
 
 #[test]
+fn of_one_gauge_in_two_tables_the_value_set_last_is_published() {
+    let (mut busy, budget) = table(Limits::default());
+    let mut idle = Table::new(Seed::FIXED, Arc::new(Rules::default()), budget);
+    let set = |table: &mut Table, name: &str, value: f64, timestamp: Option<u64>| {
+        let timestamp = timestamp.and_then(std::num::NonZeroU64::new);
+        let (name, value) = (name.as_bytes(), Value::Number(value));
+        insert_sample(table, Sample { name, kind: Kind::Gauge, value, timestamp, ..Sample::NONE }, Scope::Mixed);
+    };
+    (0..1_000).for_each(|other| set(&mut busy, &format!("other.{other}"), 0.0, None));
+    for second in [None, Some(NOW_S - 5)] {
+        set(&mut busy, "g", 1.0, second);
+        set(&mut idle, "g", 2.0, second);
+    }
+    let (idle, busy) = (idle.take(), busy.take());
+    let mut interval = Interval::new(Seed::FIXED);
+    [idle, busy].into_iter().for_each(|cells| interval.absorb(cells));
+    let points = flush(interval, false).points;
+    let published = points.iter().filter(|point| &*point.name == "g").map(|point| point.value);
+    assert_eq!(published.collect::<Vec<_>>(), [2.0, 2.0], "in whichever order they come together");
+}
+
+#[test]
 fn a_late_gauge_never_overwrites_a_newer_one() {
     use veneur_metric::{Context, Partial, PartialValue};
     let gauge = |value| Partial {

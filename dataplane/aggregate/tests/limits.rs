@@ -118,4 +118,8 @@ fn a_value_of_its_own_second_counts_as_a_context() {
         table.insert(&[sample], 1_000, 0, |_| (Tags::none(), Scope::Mixed)).folded
     };
     assert_eq!([990, 990, 991, 990].map(&mut folded), [0, 0, 1, 0]);
+    let mut interval = Interval::new(Seed::FIXED);
+    interval.absorb(table.take());
+    let top = interval.top(1);
+    assert_eq!((top.samples, top.contexts), (vec![("t".into(), 3)], vec![("t".into(), 1)]), "and is told as one");
 }

@@ -29,7 +29,7 @@ mod variables;
 
 pub use every::Every;
 pub use key::{Key, Shape};
-pub use listen::{Family, Listen, UnixName};
+pub use listen::{Family, Listen, UnixName, every_family};
 pub use live::{Reload, changes, followed};
 pub use local_settings::LocalSettings;
 pub use parse::{ConfigError, Invalid, Note, Parsed, Unknown, Weight, parse, read, read_strictly, to_yaml};

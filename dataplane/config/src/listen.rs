@@ -1,6 +1,9 @@
 //! Addresses that `DogStatsD` is read from, as URLs.
 
-use std::path::PathBuf;
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 /// A `statsd_listen_addresses` entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +103,19 @@ pub(crate) fn is_host_port(text: &str) -> bool {
     host_fits && port.parse::<u16>().is_ok()
 }
 
+/// An address to bind, as the original's processes bind it: every address of this machine, written as no host, `0.0.0.0` or
+/// `[::]`, means those of IPv4 and IPv6, on one socket.
+pub fn every_family(address: &str) -> Cow<'_, str> {
+    every(address, Path::new("/proc/net/if_inet6").exists())
+}
+
+fn every(address: &str, ipv6: bool) -> Cow<'_, str> {
+    match address.rsplit_once(':') {
+        Some(("" | "0.0.0.0" | "[::]", port)) => format!("{}:{port}", if ipv6 { "[::]" } else { "0.0.0.0" }).into(),
+        _ => address.into(),
+    }
+}
+
 /// What is wrong with an `http_address`; an empty one means that there is no admin port.
 pub(crate) fn bind_problem(address: &str) -> Option<String> {
     (!address.is_empty() && !is_bind(address)).then(|| {
@@ -118,5 +134,20 @@ fn is_bind(address: &str) -> bool {
             matches!(Listen::parse(&format!("unix://{address}")), Ok(Listen::UnixStream(UnixName::File(_))))
         }
         None => is_host_port(address),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::every;
+
+    #[test]
+    fn every_address_is_of_both_families_where_the_machine_has_both() {
+        for address in [":8126", "0.0.0.0:8126", "[::]:8126"] {
+            assert_eq!((&*every(address, true), &*every(address, false)), ("[::]:8126", "0.0.0.0:8126"));
+        }
+        for one in ["127.0.0.1:8126", "[::1]:8126", "localhost:8126", "/run/veneur.sock"] {
+            assert_eq!(every(one, true), one);
+        }
     }
 }

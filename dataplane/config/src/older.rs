@@ -44,7 +44,6 @@ pub(crate) const SERVER: &[(&str, Older)] = &[
     ("datadog_metric_name_prefix_drops", OfDatadog("metric_name_prefix_drops")),
     ("datadog_exclude_tags_prefix_by_prefix_metric", OfDatadog("exclude_tags_prefix_by_prefix_metric")),
     ("debug_flushed_metrics", MakesDebug),
-    ("tags", List("extend_tags")),
     ("udp_address", Address("statsd_listen_addresses", "udp://")),
     ("tcp_address", Address("statsd_listen_addresses", "tcp://")),
     ("tls.ca_file", Nested("forward_tls", "ca_file")),
@@ -112,7 +111,7 @@ fn take(tree: &mut Map<String, Value>, key: &str) -> Option<Value> {
 
 /// A variable's value: lists are told by their key's name, the rest by their look.
 fn from_text(text: &str, key: &str) -> Value {
-    if key == "tags" || key.ends_with("_drops") {
+    if key.ends_with("_drops") {
         return text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
     }
     match (text.parse::<u64>(), text) {

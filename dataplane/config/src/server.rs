@@ -41,6 +41,9 @@ section! {
         live aggregates: Vec<Aggregate> = vec![Aggregate::Min, Aggregate::Max, Aggregate::Count],
         /// Tags added to every context formed here; they replace a client's tags of the same key.
         live extend_tags: Vec<String> = Vec::new(),
+        /// Of 14.2.0: tags that the sinks of this instance add to all that they publish, and that it adds to finished points
+        /// it forwards. They are in no context, and no partial carries them.
+        fixed tags: Vec<String> = Vec::new(),
         /// Ours: tags of this instance alone, in place of those of `extend_tags` with the same key.
         fixed instance_tags: Vec<String> = Vec::new(),
         /// Ours: keys of tags that are taken off before a context is formed, so that what differs in them alone is one series.

@@ -118,7 +118,7 @@ fn keys_of_14_2_0_are_read_as_todays() {
     assert_eq!(datadog.metric_name_prefix_drops, ["noise."]);
     assert_eq!(datadog.exclude_tags_prefix_by_prefix_metric[0].tags, ["pod"]);
     assert_eq!(parsed.config.metric_sinks[1].kind, SinkKind::Debug {});
-    assert_eq!(parsed.config.extend_tags, ["env:prod", "region:eu"]);
+    assert_eq!((parsed.config.extend_tags, parsed.config.tags), (vec!["env:prod".into()], vec!["region:eu".into()]));
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn variables_alone_make_a_configuration() {
         (&[0.5, 0.99][..], Every::seconds(20), 4)
     );
     assert!(server.http.config);
-    assert_eq!(server.extend_tags, ["env:prod", "region:eu"]);
+    assert_eq!(server.tags, ["env:prod", "region:eu"]);
     let SinkKind::Datadog(datadog) = &server.metric_sinks[0].kind else { panic!("a datadog sink") };
     assert_eq!((datadog.api_key.expose(), datadog.flush_max_per_body), ("hunter2", 7));
     assert_eq!(datadog.api_hostname, "https://app.datadoghq.eu");

@@ -70,6 +70,11 @@ impl Lines {
         Ok(())
     }
 
+    /// Bytes of memory that the line takes whose end has not come.
+    pub fn held(&self) -> usize {
+        self.partial.capacity()
+    }
+
     /// The line that the stream's end ended, if there is one.
     pub fn last(&self) -> Option<&[u8]> {
         Some(self.partial.strip_suffix(b"\r").unwrap_or(&self.partial)).filter(|line| !line.is_empty())
@@ -119,6 +124,11 @@ impl Frames {
         }
         self.partial.extend_from_slice(chunk);
         Ok(())
+    }
+
+    /// Bytes of memory that the packet takes whose end has not come.
+    pub fn held(&self) -> usize {
+        self.partial.capacity()
     }
 
     /// Whether the stream would end within a packet.

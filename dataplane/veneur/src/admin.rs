@@ -47,7 +47,7 @@ use crate::{
 const CONNECTIONS: usize = 64;
 
 /// The same where senders keep theirs open between two imports: they must not shut out who asks for health.
-const IMPORT_CONNECTIONS: usize = 4_096;
+const IMPORT_CONNECTIONS: usize = import::AT_ONCE + 256;
 
 /// A client that has not sent its headers by then is not a client.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);

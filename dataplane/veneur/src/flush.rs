@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use veneur_aggregate::{Flush, Interval, Joined, Publishing, Top};
+use veneur_aggregate::{Flush, Interval, Joined, Publishing, Rules, Top};
 use veneur_forward::Batch;
 use veneur_metric::{Point, Stamp, Tags};
 use veneur_wire::decode;
@@ -37,6 +37,8 @@ pub(crate) struct Flusher {
     pub(crate) aligned: bool,
     /// What is published, as the configuration says now.
     pub(crate) publishing: RwLock<Arc<Publishing>>,
+    /// What contexts are formed by from the next boundary on.
+    pub(crate) rules: RwLock<Arc<Rules>>,
     pub(crate) listeners: Arc<Vec<Listener>>,
     /// In node mode, who is who there.
     pub(crate) kubelet: Option<Arc<Kubelet>>,
@@ -79,7 +81,7 @@ impl Flusher {
     /// Runs until `stop`; a flush that has begun is ended first. What takes long is done `aside`.
     pub(crate) async fn run(self: &Arc<Self>, aside: &Aside, stop: &CancellationToken) {
         let mut boundary = Stamp::under_way(clock::now_ms(), self.interval);
-        let mut formed_by = self.generation();
+        let (mut formed_by, mut rules) = (self.generation(), self.rules());
         loop {
             let due_ms = lock(&self.open).intervals.next_due_ms();
             let wake_ms = due_ms.min(boundary.boundary_ms);
@@ -94,11 +96,14 @@ impl Flusher {
             if clock::now_ms() >= boundary.boundary_ms {
                 self.collect(boundary);
                 // Now, when the tables are empty: within an interval each context would be there twice.
-                let generation = self.generation();
-                if generation != formed_by {
-                    formed_by = generation;
+                let (generation, next_rules) = (self.generation(), self.rules());
+                if !Arc::ptr_eq(&rules, &next_rules) {
+                    self.listeners.iter().for_each(|listener| listener.follow(&next_rules));
+                    self.observer.follow(&next_rules);
+                } else if generation != formed_by {
                     self.listeners.iter().for_each(Listener::form_anew);
                 }
+                (formed_by, rules) = (generation, next_rules);
                 boundary = boundary.next().max(Stamp::under_way(clock::now_ms(), self.interval));
             }
             loop {
@@ -144,7 +149,19 @@ impl Flusher {
         self.observer.send().await;
     }
 
-    /// What contexts are formed by; counts up when that changes.
+    /// Forms contexts by these rules from the next boundary on, if they are others.
+    pub(crate) fn follow(&self, rules: Rules) {
+        let mut now = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        if **now != rules {
+            *now = Arc::new(rules);
+        }
+    }
+
+    fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What is known of who sends; counts up when that changes.
     fn generation(&self) -> u64 {
         self.kubelet.as_ref().map_or(0, |kubelet| kubelet.generation())
     }

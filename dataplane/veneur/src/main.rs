@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Err(error) => {
             Level::start(false);
             tracing::error!("{error:#}");
-            let bad_configuration = error.downcast_ref::<veneur_config::ConfigError>().is_some();
+            let bad_configuration = error.is::<veneur_config::ConfigError>() || error.is::<server::Unusable>();
             if bad_configuration { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::FAILURE }
         }
     }
@@ -70,10 +70,9 @@ fn validate(call: &Call) -> anyhow::Result<()> {
         print(&veneur_config::yaml(&settings::told(settings::load::<Proxy>(file, &environment, call.strict)?), secrets))
     } else {
         settings::tell_unknown_variables::<Server>();
-        print(&veneur_config::yaml(
-            &settings::told(settings::load::<Server>(file, &environment, call.strict)?),
-            secrets,
-        ))
+        let config = settings::told(settings::load::<Server>(file, &environment, call.strict)?);
+        server::usable(&config)?;
+        print(&veneur_config::yaml(&config, secrets))
     }
 }
 
@@ -113,8 +112,8 @@ fn as_role(role: Role, config: Server) -> Server {
 async fn run_server(call: &Call, config: Server, level: &Level) -> anyhow::Result<()> {
     let (mut watching, stop) = (JoinSet::new(), CancellationToken::new());
     let mut stopping = Stopping::new()?;
-    let role = call.role;
-    let read = move |file: &str| Ok(as_role(role, settings::server(Some(file), &environment)?));
+    let (role, strict) = (call.role, call.strict);
+    let read = move |file: &str| Ok(as_role(role, settings::server(Some(file), &environment, strict)?));
     let mut changes = changes(call, config.clone(), read, &stop, &mut watching)?;
     let mut running = server::start(&config).await?;
     let (told_to_quit, mut offered) = (running.told_to_quit(), running.offered());
@@ -143,7 +142,8 @@ async fn run_server(call: &Call, config: Server, level: &Level) -> anyhow::Resul
 async fn run_proxy(call: &Call, config: Proxy, level: &Level) -> anyhow::Result<()> {
     let (mut watching, stop) = (JoinSet::new(), CancellationToken::new());
     let mut stopping = Stopping::new()?;
-    let read = |file: &str| settings::proxy(Some(file), &environment);
+    let strict = call.strict;
+    let read = move |file: &str| settings::proxy(Some(file), &environment, strict);
     let mut changes = changes(call, config.clone(), read, &stop, &mut watching)?;
     let mut running = proxy::start(&config).await?;
     loop {

@@ -32,20 +32,27 @@ pub(crate) struct Output {
     pub(crate) sinks: Vec<Delivery>,
     /// Which of them a point goes to, as the configuration says now.
     pub(crate) routes: RwLock<Arc<Routes>>,
+    /// What every sink of this instance adds to what it publishes, and what leaves finished for those of another.
+    tags: Vec<String>,
     /// The ledger of everything but what is in the sinks' own.
     pub(crate) account: Arc<Account>,
     sequence: AtomicU64,
 }
 
 impl Output {
-    pub(crate) fn new(
-        name: String,
-        lane: Option<Lane>,
-        forward_points: bool,
-        sinks: Vec<Delivery>,
-        account: Arc<Account>,
-    ) -> Self {
-        Self { name, lane, forward_points, sinks, routes: RwLock::default(), account, sequence: AtomicU64::new(0) }
+    pub(crate) fn new(config: &Server, lane: Option<Lane>, sinks: Vec<Delivery>, account: Arc<Account>) -> Self {
+        let output = Self {
+            name: config.hostname.clone(),
+            lane,
+            forward_points: config.forward_points,
+            sinks,
+            routes: RwLock::default(),
+            tags: config.tags.clone(),
+            account,
+            sequence: AtomicU64::new(0),
+        };
+        output.route(config);
+        output
     }
 
     /// Follows the routes of a configuration. Sinks stay as they are.
@@ -72,6 +79,7 @@ impl Output {
         }
         match &self.lane {
             Some(lane) if self.forward_points => {
+                let Items { points, .. } = self.tagged(points.into());
                 let points = points.into_iter().map(|point| encode_point(point, stamp));
                 self.offer(lane, points, || self.next_facts());
             }
@@ -88,6 +96,7 @@ impl Output {
         events.iter_mut().for_each(|event| event.complete(now_s, &self.name));
         checks.iter_mut().for_each(|check| check.complete(now_s, &self.name));
         if let Some(lane) = self.lane.as_ref().filter(|_| self.forward_points) {
+            let Items { events, checks, .. } = self.tagged(Items { points: Vec::new(), events, checks });
             let events = events.into_iter().map(|event| encode_event(event, stamp));
             let checks = checks.into_iter().map(|check| encode_check(check, stamp));
             self.offer(lane, events.chain(checks), || self.next_facts());
@@ -121,7 +130,7 @@ impl Output {
 
     /// Hands points to the sinks that their routes name; events and checks to every sink.
     pub(crate) fn publish(&self, items: impl Into<Items>) {
-        let items = items.into();
+        let items = self.tagged(items.into());
         let routes = Arc::clone(&self.routes.read().unwrap_or_else(PoisonError::into_inner));
         if routes.is_empty() {
             let Some((last, others)) = self.sinks.split_last() else { return };
@@ -156,12 +165,47 @@ impl Output {
         Facts { sender: self.name.clone(), sequence: self.sequence.fetch_add(1, Ordering::Relaxed), ..Facts::default() }
     }
 
+    fn tagged(&self, mut items: Items) -> Items {
+        if !self.tags.is_empty() {
+            let tagged = |tags: &Tags| Tags::new(tags.iter().chain(self.tags.iter().map(String::as_str)));
+            items.points.iter_mut().for_each(|point| point.tags = tagged(&point.tags));
+            items.checks.iter_mut().for_each(|check| check.tags = tagged(&check.tags));
+            items.events.iter_mut().for_each(|event| event.tags = event.tags.extended_unique(&self.tags));
+        }
+        items
+    }
+
     /// A point of this instance's own, told apart from the same series of others: `host:` names the instance, or
-    /// `pod:` where the application already says `host:`.
+    /// `pod:` where the application already says `host:`. Who has no name tells nothing apart.
     fn with_origin(&self, point: Point) -> Point {
+        if self.name.is_empty() {
+            return point;
+        }
         let key = if point.tags.value("host").is_some_and(|host| !host.is_empty()) { "pod" } else { "host" };
         let origin = format!("{key}:{}", self.name);
         let tags = Tags::new(point.tags.iter().chain([origin.as_str()]));
         Point { tags, ..point }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use veneur_metric::PointKind;
+
+    #[test]
+    fn tags_of_the_sinks_are_added_to_points_and_an_instance_without_a_name_adds_no_origin() {
+        let config = Server { tags: vec!["az:1".into(), String::new()], ..Server::default() };
+        let output = Output::new(&config, None, Vec::new(), Arc::default());
+        let point = Point {
+            name: "a".into(),
+            tags: Tags::new(["az:2"]),
+            kind: PointKind::Count,
+            value: 1.0,
+            timestamp: 1,
+            interval: Duration::from_secs(10),
+        };
+        let Items { points, .. } = output.tagged(vec![output.with_origin(point)].into());
+        assert_eq!(points[0].tags.joined(), "az:1,az:2");
     }
 }

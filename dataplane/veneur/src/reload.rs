@@ -103,7 +103,7 @@ mod tests {
     use crate::settings;
 
     fn from_file(file: &str) -> anyhow::Result<Server> {
-        settings::server(Some(file), &|_| None)
+        settings::server(Some(file), &|_| None, false)
     }
 
     const LONG: Duration = Duration::from_secs(20);

@@ -1,8 +1,11 @@
 //! A local or a global: listeners, import, intervals, ways out.
 
 mod follow;
+mod sinks;
 mod stop;
 mod view;
+
+pub use sinks::{Unusable, usable};
 
 use std::{
     net::SocketAddr,
@@ -17,7 +20,7 @@ use anyhow::Context as _;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use veneur_aggregate::{Budget, Intervals};
-use veneur_config::{Server, SinkKind};
+use veneur_config::Server;
 use veneur_forward::{
     Account,
     connect::{Manner, Target},
@@ -25,7 +28,6 @@ use veneur_forward::{
     lane::{Lane, Limits},
     offer::{Follower, Offer},
 };
-use veneur_sinks::{BlackholeSink, DatadogSettings, DatadogSink, DebugSink, Delivery, PrefixTags};
 
 use crate::{
     account::IngestAccount,
@@ -43,9 +45,6 @@ use crate::{
     settings, tiers,
     watchdog::Watchdog,
 };
-
-/// Longest time for one request to a sink.
-const SINK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running local or global.
 #[derive(Debug)]
@@ -103,10 +102,9 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
         lanes.spawn(lane.clone().run());
         lane
     });
-    let sinks = config.metric_sinks.iter().map(|sink| delivery(sink, config)).collect::<anyhow::Result<Vec<_>>>()?;
-    let output =
-        Arc::new(Output::new(config.hostname.clone(), lane, config.forward_points, sinks, Arc::clone(&account)));
-    output.route(config);
+    let sinks =
+        config.metric_sinks.iter().map(|sink| sinks::delivery(sink, config)).collect::<anyhow::Result<Vec<_>>>()?;
+    let output = Arc::new(Output::new(config, lane, sinks, Arc::clone(&account)));
 
     let (flushing, importing, serving) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
@@ -129,6 +127,7 @@ pub async fn start_listening(config: &Server, listening: &listen::Settings) -> a
         interval,
         aligned,
         publishing: RwLock::new(Arc::new(settings::publishing(config))),
+        rules: RwLock::new(Arc::clone(&shared.rules)),
         listeners: Arc::clone(&listeners),
         kubelet,
         open,
@@ -261,32 +260,4 @@ fn http_import(config: &Server, merger: Arc<Merger>, account: Arc<Account>) -> I
 
 fn role(config: &Server) -> &'static str {
     if config.forwards() { "local" } else { "global" }
-}
-
-fn delivery(sink: &veneur_config::Sink, config: &Server) -> anyhow::Result<Delivery> {
-    let tags_exclude = veneur_sinks::TagsExclude::new(&config.tags_exclude).for_sink(&sink.name);
-    let limits = veneur_sinks::Limits { max_bytes: config.buffer_max_bytes, max_age: config.buffer_max_age.0 };
-    Ok(match &sink.kind {
-        SinkKind::Blackhole {} => Delivery::new(BlackholeSink::new(&sink.name), limits),
-        SinkKind::Debug {} => {
-            let sink = DebugSink::new(&sink.name, tokio::io::stdout()).without(tags_exclude);
-            Delivery::new(sink, limits)
-        }
-        SinkKind::Datadog(datadog) => {
-            let settings = DatadogSettings {
-                api_key: datadog.api_key.expose().to_owned(),
-                api_hostname: datadog.api_hostname.clone(),
-                flush_max_per_body: datadog.flush_max_per_body,
-                timeout: SINK_TIMEOUT,
-                tags_exclude,
-                metric_name_prefix_drops: datadog.metric_name_prefix_drops.clone(),
-                exclude_tags_prefix_by_prefix_metric: datadog
-                    .exclude_tags_prefix_by_prefix_metric
-                    .iter()
-                    .map(|rule| PrefixTags { metric_prefix: rule.metric_prefix.clone(), tags: rule.tags.clone() })
-                    .collect(),
-            };
-            Delivery::new(DatadogSink::new(&sink.name, settings)?, limits)
-        }
-    })
 }

@@ -2,7 +2,9 @@
 
 use anyhow::Context as _;
 use veneur_aggregate::{Aggregate, Limits, NameRule, Percentile, Publishing, Rules, ScopeRule};
-use veneur_config::{KindName, LocalSettings, NameMatch, Parsed, Proxy, Role, ScopeName, Server, Weight, tags_of_one};
+use veneur_config::{
+    KindName, LocalSettings, NameMatch, Parsed, Proxy, Role, ScopeName, Server, Weight, every_family, tags_of_one,
+};
 use veneur_forward::offer::Offer;
 use veneur_metric::{Kind, Scope};
 
@@ -14,19 +16,21 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// The variable that carries a sidecar's whole configuration.
 const CONFIG: &str = "VENEUR_CONFIG";
 
-/// A local's or global's configuration: `file`, else `VENEUR_CONFIG`, else defaults; then variables on top.
-pub fn server(file: Option<&str>, environment: Environment<'_>) -> anyhow::Result<Server> {
-    Ok(named(told(load::<Server>(file, environment, false)?)))
+/// A local's or global's configuration: `file`, else `VENEUR_CONFIG`, else defaults; then variables on top. `strict`
+/// refuses unknown keys.
+pub fn server(file: Option<&str>, environment: Environment<'_>, strict: bool) -> anyhow::Result<Server> {
+    Ok(named(told(load::<Server>(file, environment, strict)?)))
 }
 
 /// A proxy's configuration, from the same places.
-pub fn proxy(file: Option<&str>, environment: Environment<'_>) -> anyhow::Result<Proxy> {
-    Ok(with_hosts(told(load::<Proxy>(file, environment, false)?)))
+pub fn proxy(file: Option<&str>, environment: Environment<'_>, strict: bool) -> anyhow::Result<Proxy> {
+    Ok(with_hosts(told(load::<Proxy>(file, environment, strict)?)))
 }
 
 /// Gives a proxy's addresses a host where they have none.
 pub fn with_hosts(mut proxy: Proxy) -> Proxy {
     with_host(&mut proxy.grpc_address);
+    with_host(&mut proxy.grpc_tls_address);
     with_host(&mut proxy.http_address);
     proxy
 }
@@ -88,12 +92,8 @@ pub fn named(mut server: Server) -> Server {
     server
 }
 
-/// `:8128` means every address of the machine.
 fn with_host(address: &mut String) {
-    if address.starts_with(':') {
-        let any = if std::path::Path::new("/proc/net/if_inet6").exists() { "[::]" } else { "0.0.0.0" };
-        address.insert_str(0, any);
-    }
+    *address = every_family(address).into_owned();
 }
 
 /// The machine's name, as the kernel knows it.
@@ -204,7 +204,7 @@ mod tests {
             "DD-EU_APIKEY" => Some("hunter2".to_owned()),
             _ => None,
         };
-        let server = server(None, &environment).expect("valid");
+        let server = server(None, &environment, false).expect("valid");
         assert_eq!((server.interval.0.as_secs(), server.hostname.as_str()), (20, "web-0"));
         let SinkKind::Datadog(datadog) = &server.metric_sinks[0].kind else { panic!("a datadog sink") };
         assert_eq!(datadog.api_key.expose(), "hunter2");
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        let error = server(Some("/nonexistent/veneur.yaml"), &|_| None).expect_err("no such file");
+        let error = server(Some("/nonexistent/veneur.yaml"), &|_| None, false).expect_err("no such file");
         let line = format!("{error:#}");
         assert!(line.starts_with("cannot read configuration /nonexistent/veneur.yaml: No such file"), "{line}");
     }

@@ -52,6 +52,23 @@ fn a_file_is_validated_with_every_problem_and_no_secret() {
 }
 
 #[test]
+fn what_only_the_start_would_refuse_is_told_by_validation() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pem = |label: &str| format!("\"-----BEGIN {label}-----\\nAAAA\\n-----END {label}-----\\n\"");
+    let sinks = "metric_sinks: [{kind: datadog, name: dd, config: {api_key: two words}}]";
+    let (key, certificate) = (pem("PRIVATE KEY"), pem("CERTIFICATE"));
+    let config = file(&folder, &format!("tls_key: {key}\ntls_certificate: {certificate}\n{sinks}"));
+    let output = call(EXECUTABLE, &["-f", &config, "-validate-config"], &[]);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(78), "{text}");
+    assert!(
+        text.contains("tls_certificate, tls_key: ") && text.contains("sink \"dd\": api_key has characters"),
+        "{text}"
+    );
+    assert!(!text.contains("two words"), "{text}");
+}
+
+#[test]
 fn a_link_named_veneur_proxy_is_a_proxy() {
     let folder = tempfile::tempdir().expect("a folder");
     let proxy = folder.path().join("veneur-proxy");

@@ -119,6 +119,7 @@ async fn an_instance_reports_on_itself_into_its_own_pipeline() {
         metric_sinks: vec![backend.sink.clone()],
         veneur_metrics_additional_tags: vec!["tier:global".into()],
         extend_tags: vec!["env:test".into()],
+        tags: vec!["cell:a".into()],
         count_unique_timeseries: true,
         features: veneur_config::Features { diagnostics_metrics_enabled: true, ..Default::default() },
         ..instance()
@@ -140,7 +141,10 @@ async fn an_instance_reports_on_itself_into_its_own_pipeline() {
     assert!((backend.total("veneur.listen.received_per_protocol_total") - 7.0).abs() < 1e-9);
     let point = &backend.of("veneur.worker.metrics_processed_total")[0];
     assert_eq!(point.host.as_deref(), Some("instance-0"), "two globals must not overwrite each other");
-    assert!(["tier:global", "env:test"].iter().all(|tag| point.tags.iter().any(|own| own == tag)), "{point:?}");
+    assert!(
+        ["tier:global", "env:test", "cell:a"].iter().all(|tag| point.tags.iter().any(|own| own == tag)),
+        "{point:?}"
+    );
 
     let errors: BTreeMap<String, f64> =
         backend.of("veneur.packet.error_total").iter().fold(BTreeMap::new(), |mut all, point| {

@@ -160,7 +160,7 @@ fn spare(pointed: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::super::metro;
-    use super::{Key, Keys, SPARSE_LIMIT};
+    use super::{Key, Keys, SPARSE_LIMIT, spare};
     use std::collections::BTreeSet;
 
     fn check(keys: impl Iterator<Item = Key>) -> Keys {

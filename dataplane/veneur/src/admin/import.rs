@@ -7,7 +7,7 @@
 //! | 408 | the body did not come in time |
 //! | 413 | the body is larger than is taken, as it came or inflated |
 //! | 415 | a `Content-Encoding` other than `deflate` |
-//! | 503 | this instance stops and takes no more: what was not taken before is on no ledger |
+//! | 503 | too many bodies wait; or this instance stops and takes no more: what was not taken before is on no ledger |
 //!
 //! The original answers before it merges, and so its senders take for done what can still be lost.
 
@@ -35,8 +35,11 @@ const BODIES_AT_ONCE: usize = 4 * LARGEST_BODY;
 /// Largest body once inflated.
 const LARGEST_INFLATED: usize = 128 * 1024 * 1024;
 
-/// Longest time that a body may take to come.
+/// Longest time that a body may wait for room, and then take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Imports at once; beyond, they are turned away, so that there are connections left for who asks for health.
+pub(super) const AT_ONCE: usize = 3_840;
 
 /// Bytes that a body which inflates further is given more, at least.
 const LEAST_ROOM: usize = 4 * 1024;
@@ -50,6 +53,7 @@ pub(crate) struct Import {
     /// The importer's ledger, for entries that cannot even be handed over.
     account: Arc<Account>,
     largest_inflated: usize,
+    at_once: Semaphore,
     /// Bytes of bodies that may still be read.
     room: Semaphore,
     /// Bodies are inflated, and read, two at a time.
@@ -62,6 +66,7 @@ impl Import {
             importer,
             account,
             largest_inflated: LARGEST_INFLATED,
+            at_once: Semaphore::new(AT_ONCE),
             room: Semaphore::new(BODIES_AT_ONCE),
             turn: Semaphore::new(2),
         }
@@ -95,7 +100,9 @@ impl Import {
             return Err(Problem::TooLarge(LARGEST_BODY));
         }
         let length = u32::try_from(length).expect("16 MiB at most");
-        let _room = self.room.acquire_many(length).await.expect("never closed");
+        let _place = self.at_once.try_acquire().map_err(|_| Problem::Busy)?;
+        let room = tokio::time::timeout(BODY_TIMEOUT, self.room.acquire_many(length)).await;
+        let _room = room.map_err(|_| Problem::Busy)?.expect("never closed");
         let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(request.into_body(), LARGEST_BODY).collect());
         let body = body.await.map_err(|_| Problem::Slow)?.map_err(|error| {
             if error.is::<LengthLimitError>() {
@@ -224,6 +231,8 @@ enum Problem {
     CutShort,
     #[error(transparent)]
     Body(#[from] BadBody),
+    #[error("too many imports wait: send it later, or to another instance")]
+    Busy,
     #[error("stopping: send it to another instance")]
     Stopping,
     #[error("a defect: {0}")]
@@ -237,7 +246,7 @@ impl Problem {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::BrokeOff(_) | Self::Zlib(_) | Self::CutShort | Self::Body(_) => StatusCode::BAD_REQUEST,
-            Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::Defect(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -1,29 +1,35 @@
 //! Host names to addresses to bind.
 
 use std::{
+    borrow::Cow,
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _},
+    net::{SocketAddr, ToSocketAddrs as _},
 };
 
-use veneur_config::Family;
+use veneur_config::{Family, every_family};
 
-/// The first address of a `HOST:PORT` that is of the family. No host means every address of this machine.
+/// The address that a `HOST:PORT` of the family names. No host means every address of this machine.
 pub(super) fn resolve(family: Family, host_port: &str) -> io::Result<SocketAddr> {
-    if let Some(port) = host_port.strip_prefix(':') {
-        let port = port.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("no port: {port}")))?;
-        return Ok(match family {
-            Family::Any | Family::V4 => (Ipv4Addr::UNSPECIFIED, port).into(),
-            Family::V6 => (Ipv6Addr::UNSPECIFIED, port).into(),
-        });
+    let host_port = match (family, host_port.starts_with(':')) {
+        (Family::Any, _) => every_family(host_port),
+        (Family::V4, true) => format!("0.0.0.0{host_port}").into(),
+        (Family::V6, true) => format!("[::]{host_port}").into(),
+        (Family::V4 | Family::V6, false) => Cow::Borrowed(host_port),
+    };
+    let found: Vec<SocketAddr> = host_port.to_socket_addrs()?.collect();
+    let none = || io::Error::new(io::ErrorKind::AddrNotAvailable, format!("{host_port} has no such address"));
+    choose(family, &found).ok_or_else(none)
+}
+
+/// As Go chooses: the first of IPv4 where either will do, whichever the resolver prefers. `localhost` is `::1` first on many
+/// machines, and clients send to 127.0.0.1.
+fn choose(family: Family, found: &[SocketAddr]) -> Option<SocketAddr> {
+    let first = |fits: fn(&SocketAddr) -> bool| found.iter().copied().find(fits);
+    match family {
+        Family::Any => first(SocketAddr::is_ipv4).or_else(|| first(SocketAddr::is_ipv6)),
+        Family::V4 => first(SocketAddr::is_ipv4),
+        Family::V6 => first(SocketAddr::is_ipv6),
     }
-    host_port
-        .to_socket_addrs()?
-        .find(|found| match family {
-            Family::Any => true,
-            Family::V4 => found.is_ipv4(),
-            Family::V6 => found.is_ipv6(),
-        })
-        .ok_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, format!("{host_port} has no such address")))
 }
 
 /// Whether this machine has no IPv6 (or IPv4), or not that loopback address of it.
@@ -44,8 +50,20 @@ mod tests {
     }
 
     #[test]
+    fn a_name_of_both_families_is_its_address_of_ipv4_unless_ipv6_is_asked_for() {
+        let [v6, v4] = ["[::1]:8126", "127.0.0.1:8126"].map(|address| address.parse().expect("an address"));
+        assert_eq!(choose(Family::Any, &[v6, v4]), Some(v4));
+        assert_eq!(choose(Family::Any, &[v6]), Some(v6));
+        assert_eq!(choose(Family::V6, &[v4, v6]), Some(v6));
+        assert_eq!(choose(Family::V4, &[v6]), None);
+    }
+
+    #[test]
     fn no_host_is_every_address() {
         assert_eq!(resolve(Family::V6, ":8126").expect("every address"), "[::]:8126".parse().expect("an address"));
-        assert_eq!(resolve(Family::Any, ":8126").expect("every address"), "0.0.0.0:8126".parse().expect("an address"));
+        assert_eq!(resolve(Family::V4, ":8126").expect("every address"), "0.0.0.0:8126".parse().expect("an address"));
+        for every in [":8126", "0.0.0.0:8126", "[::]:8126"] {
+            assert!(resolve(Family::Any, every).expect("every address").ip().is_unspecified());
+        }
     }
 }

@@ -26,7 +26,7 @@ use super::{
     connections::{Connected, Connections},
     intake::Intake,
     origin::Origin,
-    stream::{self, LAST_READ},
+    stream::{self, LAST_READ, LONGEST},
     tls::Handshakes,
 };
 use crate::dogstatsd::{
@@ -36,6 +36,9 @@ use crate::dogstatsd::{
 
 /// The name by which health is asked for, besides the empty one.
 const HEALTH: &str = "veneur";
+
+/// Calls at once on a connection.
+const CALLS: u32 = 100;
 
 /// Connections between their handshake and the server.
 const READY: usize = 16;
@@ -74,10 +77,14 @@ impl Grpc {
                 reporter.set_service_status(service, ServingStatus::NotServing).await;
             }
         };
+        // Longer ones than a stream's are not even read.
+        let packets = DogstatsdGrpcServer::new(Service { intake, max_length });
+        let packets = packets.max_decoding_message_size(2 * LONGEST.max(max_length));
         let served = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
+            .max_concurrent_streams(CALLS)
             .add_service(health)
-            .add_service(DogstatsdGrpcServer::new(Service { intake, max_length }))
+            .add_service(packets)
             .serve_with_incoming_shutdown(ReceiverStream::new(incoming), stopping);
         let too_late = async {
             stop.cancelled().await;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use socket2::SockRef;
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -87,12 +88,12 @@ impl Start<'_> {
         match Listen::parse(url).map_err(anyhow::Error::msg)? {
             Listen::Udp(family, address) => {
                 let address = resolve(family, &address)?;
-                for socket in udp::bind(address, self.settings.readers, self.settings.read_buffer_bytes)? {
+                for socket in udp::bind(family, address, self.settings.readers, self.settings.read_buffer_bytes)? {
                     self.udp(socket)?;
                 }
                 Ok(())
             }
-            Listen::Tcp(family, address) => self.tcp(tcp::bind(resolve(family, &address)?)?),
+            Listen::Tcp(family, address) => self.tcp(tcp::bind(family, resolve(family, &address)?)?),
             Listen::UnixDatagram(name) => {
                 let (socket, held) = unix::bind(&name, unix::MODE, std::os::unix::net::UnixDatagram::bind_addr)?;
                 self.unixgram(url, &socket, held)
@@ -107,7 +108,11 @@ impl Start<'_> {
 
     fn inherited(&mut self, url: &str, descriptor: i32) -> anyhow::Result<()> {
         match inherited::take(descriptor)? {
-            inherited::Socket::Udp(socket) => self.udp(socket),
+            inherited::Socket::Udp(socket) => {
+                // One reader, whatever `num_readers` says: the kernel shares datagrams out to sockets, and this is one.
+                SockRef::from(&socket).set_recv_buffer_size(self.settings.read_buffer_bytes)?;
+                self.udp(socket)
+            }
             inherited::Socket::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
                 self.tcp(tokio::net::TcpListener::from_std(listener)?)
@@ -141,7 +146,8 @@ impl Start<'_> {
         let Parts { intake, connections, stop, running, .. } =
             self.listener("dogstatsd-tcp", format!("tcp://{address}"), Some(address), None);
         let (tls, idle, limit) = (self.tls.clone(), self.settings.idle_timeout, self.limit());
-        let tcp = Tcp { listener, tls, idle, intake, connections, limit, stop };
+        let budget = Arc::clone(&self.shared.budget);
+        let tcp = Tcp { listener, tls, idle, intake, budget, connections, limit, stop };
         self.tasks.spawn(async move {
             tcp.read().await;
             drop(running);
@@ -184,7 +190,8 @@ impl Start<'_> {
         let listener = tokio::net::UnixListener::from_std(listener)?;
         let Parts { intake, connections, stop, running, .. } =
             self.listener("dogstatsd-unix", address.to_owned(), None, None);
-        let unix = Unix { listener, intake, connections, limit: self.limit(), stop };
+        let budget = Arc::clone(&self.shared.budget);
+        let unix = Unix { listener, intake, budget, connections, limit: self.limit(), stop };
         self.tasks.spawn(async move {
             unix.read().await;
             drop((held, running));
@@ -197,7 +204,7 @@ impl Start<'_> {
         let Listen::Tcp(family, address) = Listen::parse(url).map_err(anyhow::Error::msg)? else {
             anyhow::bail!("{url:?} must look like tcp://127.0.0.1:8181");
         };
-        let listener = tcp::bind(resolve(family, &address)?)?;
+        let listener = tcp::bind(family, resolve(family, &address)?)?;
         let address = listener.local_addr()?;
         let tls = tls::acceptor(&self.settings.tls, &[b"h2"])?;
         let Parts { intake, connections, stop, running, .. } =

@@ -13,6 +13,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
+use veneur_aggregate::{Budget, Held};
 use veneur_dogstatsd::framing::{Frames, Lines, TooLong};
 use veneur_metric::{Condition, Turn};
 
@@ -47,6 +48,15 @@ pub(super) enum Pieces {
     Frames(Frames),
 }
 
+impl Pieces {
+    fn held(&self) -> usize {
+        match self {
+            Self::Lines(lines) => lines.held(),
+            Self::Frames(frames) => frames.held(),
+        }
+    }
+}
+
 /// Why a connection ended.
 #[derive(Debug)]
 enum Ended {
@@ -54,6 +64,8 @@ enum Ended {
     Closed,
     /// A piece was longer than allowed.
     TooLong,
+    /// What it has not ended has no room.
+    NoRoom,
     /// No piece came for too long.
     Idle,
     /// It broke.
@@ -168,6 +180,8 @@ fn reap(ended: Result<(), tokio::task::JoinError>) {
 #[derive(Debug, Clone)]
 pub(super) struct Reading {
     pub(super) intake: Arc<Intake>,
+    /// Counts what connections have not ended: all of them together could hold more than the process may.
+    pub(super) budget: Arc<Budget>,
     pub(super) origin: Origin,
     /// Longest time between two pieces; `None`: for ever.
     pub(super) idle: Option<Duration>,
@@ -188,14 +202,14 @@ impl Reading {
         match &ended {
             Ended::Idle => connected.was_idle(),
             Ended::Broken(error) => tracing::debug!(problem = %error, "Connection broke off"),
-            Ended::Closed | Ended::TooLong | Ended::Stopped => {}
+            Ended::Closed | Ended::TooLong | Ended::NoRoom | Ended::Stopped => {}
         }
         // Over TLS this says that nothing was cut off; a client that is gone does not care.
         drop(timeout(FAREWELL, stream.shutdown()).await);
     }
 
     async fn until_end(&self, stream: &mut (impl AsyncRead + Unpin), pieces: &mut Pieces, since: Instant) -> Ended {
-        let mut heard = since;
+        let (mut heard, mut held) = (since, Held::of(&self.budget));
         loop {
             let read = self.chunk(stream, pieces);
             let read = async {
@@ -208,6 +222,7 @@ impl Reading {
                 biased;
                 () = self.stop.cancelled() => break,
                 read = read => match read {
+                    Ok(Ok(Read::Pieces(_))) if !held.becomes(pieces.held()) => return Ended::NoRoom,
                     Ok(Ok(Read::Pieces(0))) => {}
                     Ok(Ok(Read::Pieces(_))) => heard = Instant::now(),
                     Ok(Ok(Read::End)) => return Ended::Closed,
@@ -273,6 +288,7 @@ impl Reading {
         let mut open = self.intake.open();
         match (ended, pieces) {
             (Ended::TooLong, _) => open.refuse("too_long"),
+            (Ended::NoRoom, _) => open.refuse("no_room"),
             (Ended::Closed, Pieces::Lines(lines)) => {
                 if let Some(line) = lines.last() {
                     open.lines(line, self.origin);

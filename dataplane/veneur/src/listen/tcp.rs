@@ -10,6 +10,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use veneur_aggregate::Budget;
+use veneur_config::Family;
 use veneur_dogstatsd::framing::Lines;
 
 use super::{
@@ -24,11 +26,11 @@ use super::{
 const BACKLOG: i32 = 1_024;
 
 /// Binds a listening socket.
-pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub(super) fn bind(family: Family, address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(family == Family::V6)?;
     }
     // Connections of an earlier process that are still closing are in nobody's way.
     socket.set_reuse_address(true)?;
@@ -43,6 +45,7 @@ pub(super) struct Tcp {
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) idle: Duration,
     pub(super) intake: Arc<Intake>,
+    pub(super) budget: Arc<Budget>,
     pub(super) connections: Arc<Connections>,
     pub(super) limit: Arc<Semaphore>,
     pub(super) stop: CancellationToken,
@@ -51,9 +54,9 @@ pub(super) struct Tcp {
 impl Tcp {
     /// Reads until `stop`.
     pub(super) async fn read(self) {
-        let Self { listener, tls, idle, intake, connections, limit, stop } = self;
+        let Self { listener, tls, idle, intake, budget, connections, limit, stop } = self;
         let handshakes = Arc::new(Handshakes::default());
-        let reading = Reading { intake, origin: Origin::UNKNOWN, idle: Some(idle), stop: stop.clone() };
+        let reading = Reading { intake, budget, origin: Origin::UNKNOWN, idle: Some(idle), stop: stop.clone() };
         stream::accept(listener, connections, limit, stop, |stream, connected| {
             let (reading, tls, handshakes) = (reading.clone(), tls.clone(), Arc::clone(&handshakes));
             async move {

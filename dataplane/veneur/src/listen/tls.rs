@@ -65,7 +65,7 @@ pub enum BadTls {
 }
 
 /// What accepts TLS with these keys; `None` where there are none. `protocols` is what is agreed on besides (ALPN).
-pub(super) fn acceptor(pem: &Pem, protocols: &[&[u8]]) -> Result<Option<TlsAcceptor>, BadTls> {
+pub(crate) fn acceptor(pem: &Pem, protocols: &[&[u8]]) -> Result<Option<TlsAcceptor>, BadTls> {
     let Pem { key, certificate, authority_certificate } = pem;
     let incomplete = |given, missing| Err(BadTls::Incomplete { given, missing });
     match (key.is_empty(), certificate.is_empty(), authority_certificate.is_empty()) {

@@ -18,6 +18,7 @@ use nix::{
 };
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio_util::sync::CancellationToken;
+use veneur_config::Family;
 
 use super::{drops, intake::Intake, origin::Origin, stream::LAST_READ};
 use crate::account::IngestAccount;
@@ -45,13 +46,18 @@ const SMALL_DATAGRAM_BYTES: usize = 1_280;
 const NAP_SHARE: f64 = 8.0;
 
 /// Binds `readers` sockets to an address; more than one share the port, also one that the kernel chooses.
-pub(super) fn bind(mut address: SocketAddr, readers: usize, buffer_bytes: usize) -> io::Result<Vec<UdpSocket>> {
+pub(super) fn bind(
+    family: Family,
+    mut address: SocketAddr,
+    readers: usize,
+    buffer_bytes: usize,
+) -> io::Result<Vec<UdpSocket>> {
     (0..readers)
         .map(|_| {
             let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
             socket.set_recv_buffer_size(buffer_bytes)?;
             if address.is_ipv6() {
-                socket.set_only_v6(true)?;
+                socket.set_only_v6(family == Family::V6)?;
             }
             if readers > 1 {
                 socket.set_reuse_port(true)?;

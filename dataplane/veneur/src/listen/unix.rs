@@ -16,6 +16,7 @@ use std::{
 
 use tokio::{net::UnixListener, sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
+use veneur_aggregate::Budget;
 use veneur_config::UnixName;
 use veneur_dogstatsd::framing::Frames;
 
@@ -107,6 +108,7 @@ fn lock(path: &Path) -> Result<File, Taken> {
 pub(super) struct Unix {
     pub(super) listener: UnixListener,
     pub(super) intake: Arc<Intake>,
+    pub(super) budget: Arc<Budget>,
     pub(super) connections: Arc<Connections>,
     pub(super) limit: Arc<Semaphore>,
     pub(super) stop: CancellationToken,
@@ -116,8 +118,8 @@ impl Unix {
     /// Reads until `stop`. Connections have no idle time: the kernel tells when a client on this machine is gone, and
     /// clients lose a packet with each connection that is closed on them.
     pub(super) async fn read(self) {
-        let Self { listener, intake, connections, limit, stop } = self;
-        let reading = Reading { intake, origin: Origin::UNKNOWN, idle: None, stop: stop.clone() };
+        let Self { listener, intake, budget, connections, limit, stop } = self;
+        let reading = Reading { intake, budget, origin: Origin::UNKNOWN, idle: None, stop: stop.clone() };
         stream::accept(listener, connections, limit, stop, |stream, connected| {
             let pid = stream.peer_cred().ok().and_then(|sender| sender.pid()).unwrap_or(0);
             let reading = Reading { origin: Origin::of_process(pid), ..reading.clone() };

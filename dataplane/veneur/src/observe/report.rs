@@ -73,7 +73,7 @@ fn ingest(lines: &mut Lines<'_>, before: &Counts, now: &Counts) {
 fn of_original(cause: &str) -> (&'static str, &'static str) {
     match cause {
         "too_long" => ("unknown", "toolong"),
-        "cut_off" => ("unknown", "parse"),
+        "cut_off" | "no_room" => ("unknown", "parse"),
         "notice_limit" => ("event", "parse"),
         cause if cause.starts_with("bad_event") => ("event", "parse"),
         cause if cause.starts_with("bad_check") => ("service_check", "parse"),

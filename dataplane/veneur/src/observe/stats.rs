@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -121,8 +122,11 @@ impl Socket {
         }
         // As the original's client reads an address without a host.
         let address = if address.starts_with(':') { format!("127.0.0.1{address}") } else { address.to_owned() };
+        let mut found: Vec<_> = tokio::net::lookup_host(&address).await?.collect();
+        // As listeners choose: nobody says that nothing is heard at `::1`.
+        found.sort_by_key(SocketAddr::is_ipv6);
         let mut failed = None;
-        for found in tokio::net::lookup_host(&address).await? {
+        for found in found {
             let any = if found.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
             let connected = async {
                 let socket = UdpSocket::bind(any).await?;

@@ -55,7 +55,7 @@ impl Guidance {
 
 impl Running {
     /// Follows a changed configuration, as far as that needs no restart. No sample is lost: values of the interval under
-    /// way stay, and names are formed anew.
+    /// way stay, and those of the next one have names that are formed anew.
     pub fn follow(&mut self, config: &Server) {
         self.guidance.own = config.clone();
         let offer = self.guidance.offer.take();
@@ -96,9 +96,7 @@ impl Running {
         let publishing = Arc::new(settings::publishing(config));
         *self.flusher.publishing.write().unwrap_or_else(PoisonError::into_inner) = publishing;
         self.flusher.output.route(config);
-        let rules = Arc::new(settings::rules(config));
-        self.listeners().iter().for_each(|listener| listener.follow(&rules));
-        self.flusher.observer.follow(&rules);
+        self.flusher.follow(settings::rules(config));
         self.guidance.offers.send_replace(settings::offer(&config.local_settings));
         self.config.write().unwrap_or_else(PoisonError::into_inner).clone_from(config);
     }

@@ -121,3 +121,29 @@ async fn a_thousand_slow_connections_cost_little_and_lose_nothing() {
     }
     process.aggregated(2 * CONNECTIONS + 1).await;
 }
+
+#[tokio::test]
+async fn lines_without_an_end_are_held_to_the_bound_of_the_process() {
+    const CONNECTIONS: usize = 200;
+    let (datagrams, _) = udp();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    let configuration = "statsd_listen_addresses: [\"fd://3\", \"fd://4\"]\nmax_state_bytes: 4194304";
+    let process = Process::start(configuration, [datagrams.into(), listener.into()]);
+    let mut streams: Vec<TcpStream> = (0..CONNECTIONS)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).expect("connects");
+            // Those for whom there is no room are closed while they write.
+            drop(stream.write_all(&vec![b'x'; 60_000]));
+            stream
+        })
+        .collect();
+    let refused = "veneur_samples_refused_total{reason=\"no_room\"} ";
+    until("a connection is closed", || process.metrics().unwrap_or_default().contains(refused)).await;
+    let resident = process.resident();
+    assert!(resident < 32 * 1024, "{resident} KiB");
+    streams.clear();
+    let mut stream = TcpStream::connect(address).expect("connects");
+    stream.write_all(b"a:1|c\n").expect("sent");
+    process.aggregated(1).await;
+}
