@@ -14,6 +14,7 @@ use kube::api::ObjectMeta;
 
 use super::{Validated, config_map::file, configuration::TLS_FOLDER};
 use crate::{
+    injection::INJECT,
     labels::{self, ADMIN_PORT, Role, config_name, tls_name},
     reconcile::validate::ValidTier,
 };
@@ -49,6 +50,9 @@ impl Pods<'_> {
         labels.extend(labels::labels(&pipeline.name, Some(self.role)));
         let mut annotations = placement.pod_annotations.clone();
         annotations.insert(CONFIG_HASH.to_owned(), self.config_hash.clone());
+        // A tier is no application: in a namespace whose pods are all meant it would be skipped, merged with a sidecar, or
+        // evicted, and with `strict` it could not start while the operator is away.
+        annotations.insert(INJECT.to_owned(), "false".to_owned());
         let secrets = pipeline.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect();
         let mut volumes = vec![config_volume(pipeline)];
         volumes.extend(pipeline.is_encrypted().then(|| tls_volume(pipeline, self.shows_certificate)));

@@ -59,6 +59,19 @@ fn objects_of_each_topology_are_the_golden_ones() {
     }
 }
 
+/// In a namespace whose pods are all meant a tier would be taken for an application.
+#[test]
+fn no_tier_is_injected_whatever_is_said_of_its_pods() {
+    let annotations = "podAnnotations: {veneur.dev/inject: 'true'}";
+    let spec = format!(
+        "{SMALLEST}\nproxy: {{{annotations}}}\nglobal: {{{annotations}}}\nnode: {{enabled: true, {annotations}}}"
+    );
+    let Resources { proxy, global, node, .. } = build(&validated(&spec));
+    for tier in [json!(proxy), json!(global), json!(node)] {
+        assert_eq!(tier["spec"]["template"]["metadata"]["annotations"]["veneur.dev/inject"], "false", "{tier}");
+    }
+}
+
 fn configuration(spec: &str, file: &str) -> String {
     build(&validated(spec)).config_map.data.expect("data")[file].clone()
 }
