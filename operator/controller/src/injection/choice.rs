@@ -44,12 +44,15 @@ pub(crate) enum Wish<'a> {
 }
 
 impl<'a> Wish<'a> {
-    /// What a pod with this annotation and this label asks for; `None` where it does not ask. The pod's word goes before
-    /// its namespace's, and its annotation before its label.
+    /// What a pod with this annotation and this label asks for; `None` where it does not ask. One `false` is enough, as
+    /// the API server then sends no pod here. Otherwise the pod's word goes before its namespace's, and its annotation
+    /// before its label.
     pub(crate) fn of(annotation: Option<&'a str>, label: Option<&'a str>, namespace: &Namespace) -> Option<Self> {
-        let word = annotation.or(label).map(str::trim);
-        match word {
-            Some(word) if word.eq_ignore_ascii_case("false") => None,
+        let (annotation, label) = (annotation.map(str::trim), label.map(str::trim));
+        if [annotation, label].into_iter().flatten().any(|word| word.eq_ignore_ascii_case("false")) {
+            return None;
+        }
+        match annotation.or(label) {
             Some(word) if word.eq_ignore_ascii_case("true") => Some(Self::Any),
             Some(name) => Some(Self::Named { key: INJECT, name }),
             None => namespace.is_enabled().then_some(Self::Any),

@@ -130,12 +130,22 @@ fn who_does_not_ask_is_left_alone() {
 }
 
 #[test]
-fn a_label_asks_too_and_the_annotation_wins() {
-    let mut pod = asking("false");
-    pod["metadata"]["labels"] = json!({"veneur.dev/inject": "true"});
-    assert_eq!(decided(&pod, "shop"), Outcome::Untouched);
-    pod["metadata"]["annotations"] = Value::Null;
-    assert!(matches!(decided(&pod, "shop"), Outcome::Injected { .. }));
+fn a_label_asks_too_and_the_annotation_wins_but_one_false_is_enough() {
+    let pipeline = |annotation: Option<&str>, label: &str| {
+        let mut pod = asking("");
+        pod["metadata"]["annotations"] = json!({"veneur.dev/inject": annotation});
+        pod["metadata"]["labels"] = json!({"veneur.dev/inject": label});
+        match decided(&pod, "shop") {
+            Outcome::Injected { stamp, .. } => Some(stamp.pipeline),
+            Outcome::Untouched => None,
+            skipped @ Outcome::Skipped { .. } => panic!("{skipped:?}"),
+        }
+    };
+    assert_eq!(pipeline(None, "true").as_deref(), Some("shop/checkout"));
+    assert_eq!(pipeline(Some("metrics/default"), "true").as_deref(), Some("metrics/default"));
+    for (annotation, label) in [(Some("false"), "true"), (Some("metrics/default"), "False"), (None, "false")] {
+        assert_eq!(pipeline(annotation, label), None, "{annotation:?} {label}");
+    }
 }
 
 #[test]

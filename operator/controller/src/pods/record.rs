@@ -111,7 +111,7 @@ impl Records {
             return None;
         }
         let namespace = pod.namespace().unwrap_or_default();
-        let said = annotation(INJECT).or_else(|| pod.labels().get(INJECT).map(String::as_str));
+        let (annotated, labelled) = (annotation(INJECT), pod.labels().get(INJECT).map(String::as_str));
         let stamp = annotation(STATUS).filter(|_| pod.labels().contains_key(INJECTED)).and_then(Stamp::parse);
         let state = if let Some(stamp) = stamp {
             State::Injected {
@@ -122,8 +122,8 @@ impl Records {
         } else {
             // Two enabled namespaces ask alike: what a pod does not say itself is looked up when it is counted.
             let known = self.namespaces.known(&namespace);
-            Wish::of(said, None, known.as_deref()?)?;
-            let wish = said.map(|said| self.text(said));
+            Wish::of(annotated, labelled, known.as_deref()?)?;
+            let wish = annotated.or(labelled).map(|said| self.text(said));
             match annotation(SKIPPED) {
                 Some(why) => {
                     State::Skipped { reason: self.text(why.split(':').next().unwrap_or_default().trim()), wish }

@@ -75,6 +75,19 @@ fn pods_are_counted_by_what_became_of_them() {
             pod("shop", "mirror", mirror, json!({})),
             pod("shop", "asks-for-nothing", json!({}), json!({})),
             pod("web", "opted-out", json!({"veneur.dev/inject": "false"}), json!({})),
+            // The API server asks the webhook about neither, so they would be missed for ever.
+            pod(
+                "web",
+                "opted-out-by-label",
+                json!({"veneur.dev/inject": "true"}),
+                json!({"veneur.dev/inject": "false"}),
+            ),
+            pod(
+                "shop",
+                "opted-out-too",
+                json!({"veneur.dev/inject": "False"}),
+                json!({"veneur.dev/inject": "default"}),
+            ),
         ],
         &[&now],
     );
