@@ -10,7 +10,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use crate::{pipelines::Pipelines, serve::text, telemetry::Telemetry};
+use crate::{namespaces::Namespaces, pipelines::Pipelines, serve::text, telemetry::Telemetry};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -18,14 +18,15 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 #[derive(Debug, Clone)]
 pub struct Readiness {
     pipelines: Pipelines,
+    namespaces: Namespaces,
     leaving: Arc<AtomicBool>,
     telemetry: Telemetry,
 }
 
 impl Readiness {
-    /// Ready once the pipelines are known.
-    pub fn new(pipelines: Pipelines, telemetry: Telemetry) -> Self {
-        Self { pipelines, leaving: Arc::default(), telemetry }
+    /// Ready once the pipelines are known, and the namespaces, unless the operator may not look at those.
+    pub fn new(pipelines: Pipelines, namespaces: Namespaces, telemetry: Telemetry) -> Self {
+        Self { pipelines, namespaces, leaving: Arc::default(), telemetry }
     }
 
     /// The operator is about to end: no new pods, please.
@@ -36,10 +37,12 @@ impl Readiness {
     fn missing(&self) -> Option<&'static str> {
         if self.leaving.load(Ordering::Relaxed) {
             Some("ending")
-        } else if self.pipelines.is_listed() {
-            None
-        } else {
+        } else if !self.pipelines.is_listed() {
             Some("pipelines are not listed yet: may the operator list veneurpipelines, and is the CRD installed?")
+        } else if !self.namespaces.is_settled() {
+            Some("namespaces are not listed yet: does the API server answer?")
+        } else {
+            None
         }
     }
 
@@ -58,5 +61,39 @@ impl Readiness {
             }
             _ => text(StatusCode::NOT_FOUND, "only /healthz, /readyz and /metrics are here\n"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{namespaces::namespaces, pipelines::pipelines, test_support::api_server};
+
+    /// A pod of a namespace that is not known yet would be taken for one that nobody asked for.
+    #[tokio::test]
+    async fn pods_are_awaited_once_pipelines_and_namespaces_are_known() {
+        let (client, _) = api_server(|method, path, _| {
+            let none = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": []});
+            (method == "GET" && !path.contains("watch=true")).then_some((200, none))
+        });
+        let ((pipelines, pipeline_watch), (unknown, _keep)) = (pipelines(), namespaces());
+        let ready = |namespaces: &Namespaces| {
+            Readiness::new(pipelines.clone(), namespaces.clone(), Telemetry::new()).missing().is_none()
+        };
+        let known = Namespaces::of([]);
+        assert!(!ready(&known));
+        let stop = CancellationToken::new();
+        let listed = async {
+            assert!(pipelines.wait_until_listed(Duration::from_secs(10)).await, "the pipelines are listed");
+            stop.cancel();
+        };
+        futures::future::join(listed, pipeline_watch.run(client, stop.clone())).await;
+        assert!(ready(&known));
+        assert!(!ready(&unknown));
     }
 }

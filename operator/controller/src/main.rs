@@ -192,8 +192,8 @@ async fn run(options: Run) -> anyhow::Result<()> {
     telemetry.collect(Box::new(Staleness { live: Arc::clone(&context.live), others }));
     telemetry.collect(Box::new(fleet::Accounts(Arc::clone(&context.fleet))));
     let (safe, leaf) = webhook_certificate(&client, &options).await?;
-    let (readiness, ending, end) =
-        (Readiness::new(pipelines.clone(), telemetry), CancellationToken::new(), CancellationToken::new());
+    let readiness = Readiness::new(pipelines.clone(), namespaces.clone(), telemetry);
+    let (ending, end) = (CancellationToken::new(), CancellationToken::new());
     let health_listener = listen(options.health_address).await?;
     let webhook_listener = listen(options.webhook_address).await?;
 

@@ -32,6 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Namespaces {
     known: Arc<RwLock<HashMap<String, Arc<Namespace>>>>,
     changed: watch::Receiver<u64>,
+    watching: Watching,
 }
 
 /// Keeps [`Namespaces`] current.
@@ -45,16 +46,17 @@ pub struct NamespaceWatch {
 /// An empty view and what fills it.
 pub fn namespaces() -> (Namespaces, NamespaceWatch) {
     let (sender, changed) = watch::channel(0);
-    let known = Arc::default();
+    let (known, watching) = (Arc::default(), Watching::default());
     (
-        Namespaces { known: Arc::clone(&known), changed },
-        NamespaceWatch { known, changed: sender, watching: <_>::default() },
+        Namespaces { known: Arc::clone(&known), changed, watching: watching.clone() },
+        NamespaceWatch { known, changed: sender, watching },
     )
 }
 
 impl Namespaces {
-    /// A namespace; one without labels where none of this name is known within a second.
-    pub async fn get(&self, name: &str) -> Arc<Namespace> {
+    /// A namespace. Where none of this name is known within a second: one without labels if the operator may not look at
+    /// namespaces, and none if it may, as one that is taken to have no labels may ask for all of its pods.
+    pub async fn get(&self, name: &str) -> Option<Arc<Namespace>> {
         let mut changed = self.changed.clone();
         let seen = timeout(PATIENCE, async {
             loop {
@@ -65,10 +67,16 @@ impl Namespaces {
             }
         });
         if let Ok(Some(known)) = seen.await {
-            return known;
+            return Some(known);
         }
-        tracing::warn!(namespace = name, "A pod's namespace was not seen yet, so its labels are not heeded");
-        Arc::new(Namespace { name: name.to_owned(), ..Namespace::default() })
+        self.watching.refused()?;
+        tracing::warn!(namespace = name, "Namespaces may not be watched, so the labels of a pod's are not heeded");
+        Some(Arc::new(Namespace { name: name.to_owned(), ..Namespace::default() }))
+    }
+
+    /// Whether namespaces were listed at least once, or may not be.
+    pub fn is_settled(&self) -> bool {
+        *self.changed.borrow() > 0 || self.watching.refused().is_some()
     }
 
     /// A namespace, if it is known.
@@ -161,5 +169,28 @@ impl Namespaces {
         *watch.write() = all.into_iter().map(|one| (one.name.clone(), Arc::new(one))).collect();
         watch.changed.send_replace(1);
         (view, watch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{api_server, status};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_that_is_not_seen_is_unknown_and_has_no_labels_only_where_none_may_be_seen() {
+        let (view, watch) = namespaces();
+        assert!(view.get("shop").await.is_none() && !view.is_settled());
+        let (client, _) = api_server(|_, _, _| Some((403, status(403, "said"))));
+        let (mut refusals, stop) = (watch.watching().refusals(), CancellationToken::new());
+        let refused = async {
+            refusals.changed().await.expect("its sender lives");
+            stop.cancel();
+        };
+        futures::future::join(refused, watch.run(client, stop.clone())).await;
+        let unlabelled = Namespace { name: "shop".to_owned(), ..Namespace::default() };
+        assert_eq!(view.get("shop").await.as_deref(), Some(&unlabelled));
+        assert!(view.is_settled(), "more cannot be expected");
+        assert!(Namespaces::of([]).is_settled(), "they are listed");
     }
 }

@@ -1,6 +1,8 @@
 //! The mutating webhook: an `AdmissionReview` in, the same with an answer out.
 //!
-//! The answer always allows the pod. Whatever goes wrong here goes into the log; the pod starts without a sidecar.
+//! An answer always allows the pod. What goes wrong with a pod goes into the log; it starts without a sidecar. Where too
+//! little is known to tell whether it should have one there is no answer but an error, and the entry's `failurePolicy`
+//! decides: a namespace labelled `strict` gets no pod by it.
 
 mod notices;
 
@@ -92,23 +94,30 @@ impl Webhook {
         let Ok(review) = serde_json::from_slice::<Value>(&body) else {
             return text(StatusCode::BAD_REQUEST, "the body is no JSON\n");
         };
-        if !self.pipelines.wait_until_listed(PATIENCE).await {
-            tracing::warn!("Pod admitted as it is: the pipelines are not listed yet");
-            self.telemetry.admitted(Decision::Failed, None, begun.elapsed());
-            return reviewed(&review, &Outcome::Untouched);
-        }
-        let outcome = self.review(&review).await.unwrap_or(Outcome::Untouched);
+        let outcome = match self.review(&review).await {
+            Ok(outcome) => outcome.unwrap_or(Outcome::Untouched),
+            Err(unknown) => {
+                tracing::warn!(%unknown, "Review answered with an error, as too little is known for another answer");
+                self.telemetry.admitted(Decision::Failed, None, begun.elapsed());
+                return text(StatusCode::INTERNAL_SERVER_ERROR, format!("{unknown}\n"));
+            }
+        };
         let (decision, reason) = decision(&outcome);
         self.telemetry.admitted(decision, reason, begun.elapsed());
         reviewed(&review, &outcome)
     }
 
     /// What becomes of the pod of a review; `None` where it has none.
-    async fn review(&self, review: &Value) -> Option<Outcome> {
-        let request = review.get("request")?;
+    async fn review(&self, review: &Value) -> Result<Option<Outcome>, Unknown> {
+        let Some((request, pod)) = review.get("request").and_then(|request| Some((request, request.get("object")?)))
+        else {
+            return Ok(None);
+        };
+        if !self.pipelines.wait_until_listed(PATIENCE).await {
+            return Err(Unknown::Pipelines);
+        }
         let namespace = request.get("namespace").and_then(Value::as_str).unwrap_or_default();
-        let pod = request.get("object")?;
-        let labelled = self.namespaces.get(namespace).await;
+        let labelled = self.namespaces.get(namespace).await.ok_or_else(|| Unknown::Namespace(namespace.to_owned()))?;
         let authority = self.certificates.as_ref().map(|certificates| certificates.bundle()).unwrap_or_default();
         let decided = catch_unwind(AssertUnwindSafe(|| {
             self.pipelines.with(|pipelines| injection::decide(pod, &labelled, pipelines, &self.defaults, &authority))
@@ -128,8 +137,17 @@ impl Webhook {
         if request.get("dryRun").and_then(Value::as_bool) != Some(true) {
             self.notices.tell(pod, namespace, &outcome);
         }
-        Some(outcome)
+        Ok(Some(outcome))
     }
+}
+
+/// What has to be known for an answer, and is not.
+#[derive(Debug, thiserror::Error)]
+enum Unknown {
+    #[error("the pipelines are not listed yet")]
+    Pipelines,
+    #[error("namespace {0:?} was not seen yet")]
+    Namespace(String),
 }
 
 /// How an outcome is counted. A mistake of ours is a failure, which somebody is alerted of, and not the pod's.

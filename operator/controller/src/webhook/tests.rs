@@ -213,6 +213,16 @@ async fn a_pod_is_never_refused() {
     running.end().await;
 }
 
+/// It may be one whose pods are all meant, which must not be admitted as if nobody had asked.
+#[tokio::test]
+async fn a_pod_of_an_unknown_namespace_is_left_to_the_failure_policy() {
+    let running = running().await;
+    let review = json!({"request": {"uid": "1", "namespace": "unseen", "object": asking("metrics/default")}});
+    let (status, body) = running.post("/inject", review.to_string().into_bytes()).await;
+    assert_eq!((status, &*body), (StatusCode::INTERNAL_SERVER_ERROR, &b"namespace \"unseen\" was not seen yet\n"[..]));
+    running.end().await;
+}
+
 #[test]
 fn a_mistake_of_ours_is_counted_as_failed() {
     let mistake = failed(&asking("metrics/default"));
