@@ -199,11 +199,22 @@ pub(crate) fn rolled_out(pipeline: &VeneurPipeline) -> Option<&str> {
     pipeline.status.as_ref().filter(|_| has_tiers)?.image.as_deref()
 }
 
-/// What a pod of this pipeline would be injected with now: its revision and its image.
-pub fn current(pipeline: &VeneurPipeline, defaults: &Defaults) -> Result<(String, String), Skip> {
+/// What a pod of a pipeline would be injected with now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Current {
+    /// Revision of pods with a sidecar.
+    pub revision: String,
+    /// Revision of those without, which send to their node's agent.
+    pub env_only_revision: String,
+    /// Image of the sidecar.
+    pub image: String,
+}
+
+/// What a pod of this pipeline would be injected with now.
+pub fn current(pipeline: &VeneurPipeline, defaults: &Defaults) -> Result<Current, Skip> {
     let (validated, settings) = (accepted(pipeline, defaults)?, Settings::of(pipeline));
-    let revision = sidecar::current_revision(&validated, &settings)?;
-    Ok((revision, validated.image))
+    let revision = |env_only| sidecar::current_revision(&validated, &settings, env_only);
+    Ok(Current { revision: revision(false)?, env_only_revision: revision(true)?, image: validated.image.clone() })
 }
 
 /// The pipeline as its pods get it: not the spec's image while the tiers still run another, or never will, because no node

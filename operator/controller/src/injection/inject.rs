@@ -31,8 +31,9 @@ pub(super) fn inject(
     mut settings: Settings,
     authority: &str,
 ) -> Result<(Stamp, Patch), Skip> {
-    let revision = sidecar::current_revision(pipeline, &settings)?;
+    let of_pipeline = settings.clone();
     let mut wishes = Wishes::read(pod, &mut settings)?;
+    let revision = sidecar::current_revision(pipeline, &of_pipeline, settings.mode == Mode::EnvOnly)?;
     fits(pod, &settings)?;
     let mut patch = Patch::new();
     let environment = environment::add(pod, &settings, &wishes, &mut patch);

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 use veneur_config::{Every, ForwardTls, Server, followed, tags_of_one, to_yaml};
+use veneur_operator_api::SidecarEnv;
 
 use super::{
     Skip, SkipReason,
-    settings::{Mode, Settings, variable},
+    settings::{Mode, NodeAgent, Settings, variable},
 };
 use crate::{
     labels::ADMIN_PORT,
@@ -46,8 +47,8 @@ pub(super) struct Own {
     /// The pod's containers run as root unless they say otherwise.
     pub(super) root_pod: bool,
     pub(super) grace_seconds: u64,
-    /// Authorities of whoever it forwards to, PEM; empty for plain text. Not in the revision, and not followed while it
-    /// runs: `docs/certificates.md` says which pods have to be made anew, and until when.
+    /// Authorities of whoever it forwards to, PEM; empty for plain text. Not in the revision, which has `tls.mode` alone,
+    /// and not followed while it runs: `docs/certificates.md` says which pods have to be made anew, and until when.
     pub(super) authority: String,
 }
 
@@ -59,9 +60,17 @@ pub(super) fn ports(settings: &Settings) -> Vec<(u16, &'static str)> {
     settings.ports().map(|port| (port, "UDP")).chain([(ADMIN_PORT, "TCP")]).collect()
 }
 
-/// What a sidecar of the pipeline is now, but for its image, for what it follows while it runs and for what its pod wishes:
-/// sidecars of another revision are out of date.
-pub(super) fn current_revision(pipeline: &Validated, settings: &Settings) -> Result<String, Skip> {
+/// What a pod of the pipeline gets now, but for the image, for what a sidecar follows while it runs and for what the pod
+/// wishes: pods of another revision are out of date. `env_only`: the pod has no sidecar, by its own wish or by the
+/// pipeline's `settings`.
+///
+/// What does not show in the container is hashed beside it, where it is not the default: a version that hashes one thing
+/// more makes no pod of other pipelines out of date.
+pub(super) fn current_revision(pipeline: &Validated, settings: &Settings, env_only: bool) -> Result<String, Skip> {
+    Ok(revision::of(&hashed(pipeline, settings, env_only)?.to_string()))
+}
+
+fn hashed(pipeline: &Validated, settings: &Settings, env_only: bool) -> Result<Value, Skip> {
     let own = Own::default();
     let config = config(pipeline, settings, &own);
     let config = if config.follow_settings { followed(&config, &Server::default()) } else { config };
@@ -70,7 +79,23 @@ pub(super) fn current_revision(pipeline: &Validated, settings: &Settings) -> Res
     if !settings.from_pod_labels.is_empty() {
         container["fromPodLabels"] = json!(settings.from_pod_labels);
     }
-    Ok(revision::of(&container.to_string()))
+    if settings.sidecar.env != SidecarEnv::default() {
+        container["clients"] = json!(settings.sidecar.env);
+    }
+    if settings.mode == Mode::EnvOnly {
+        container["mode"] = json!(settings.mode);
+    }
+    if env_only {
+        match settings.node {
+            Some(NodeAgent::Service(_)) => {}
+            Some(NodeAgent::HostPort) => container["node"] = json!("HostPort"),
+            None => container["node"] = json!("none"),
+        }
+    } else if pipeline.is_encrypted() {
+        // Not whom it trusts: that changes while an authority is replaced.
+        container["tls"] = json!(pipeline.tls.mode);
+    }
+    Ok(container)
 }
 
 /// The container, as JSON.
@@ -227,4 +252,22 @@ fn differing(config: &Server) -> Value {
         keys.retain(|key, value| key == "interval" || defaults.get(key) != Some(value));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{SMALLEST, pipeline, validated};
+
+    /// Whoever upgrades the operator is to restart no workload by it.
+    #[test]
+    fn of_a_pipeline_of_defaults_the_container_alone_is_hashed() {
+        for spec in [SMALLEST, "sinks: [{name: debug, debug: {}}]\nnode: {enabled: true}"] {
+            let (validated, settings) = (validated(spec), Settings::of(&pipeline("default", spec)));
+            let container = container(&validated, &settings, &Own::default()).expect("it fits");
+            let keys = |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+            let hashed = hashed(&validated, &settings, false).expect("it fits");
+            assert_eq!(keys(&hashed), keys(&container), "{spec}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     context::Defaults,
-    injection::{Wish, choose, current, path, resolve, rolled_out},
+    injection::{Current, Wish, choose, current, path, resolve, rolled_out},
     namespaces::Namespaces,
 };
 
@@ -94,17 +94,15 @@ pub struct Outdated {
     pub wanted: String,
 }
 
-/// Revision and image of a pipeline's sidecars now; none where its spec is not accepted.
-type Current = Option<(String, String)>;
-/// What that depends on: uid, generation, and the image that the tiers run.
+/// What pods of a pipeline get now depends on: uid, generation, and the image that the tiers run.
 type Basis = (Option<String>, Option<i64>, Option<String>);
 
 /// Counts, and remembers what is costly to find out.
 #[derive(Debug)]
 pub(super) struct Counter {
     defaults: Defaults,
-    /// By pipeline.
-    current: HashMap<String, (Basis, Current)>,
+    /// What pods of a pipeline get now; none where its spec is not accepted.
+    current: HashMap<String, (Basis, Option<Current>)>,
 }
 
 impl Counter {
@@ -130,18 +128,19 @@ impl Counter {
                 }
             };
             match &record.state {
-                State::Injected { pipeline, revision, image } => {
+                State::Injected { pipeline, revision, image, env_only } => {
                     let counts = snapshot.pipelines.entry(pipeline.to_string()).or_default();
                     counts.wanted += 1;
                     counts.injected += 1;
-                    let Some((_, Some((now, wanted)))) = self.current.get(&**pipeline) else { continue };
-                    let stale = image.as_ref().filter(|image| &***image != wanted);
-                    if **revision == **now && stale.is_none() {
+                    let Some((_, Some(now))) = self.current.get(&**pipeline) else { continue };
+                    let wanted = if *env_only { &now.env_only_revision } else { &now.revision };
+                    let stale = image.as_ref().filter(|image| ***image != *now.image);
+                    if **revision == **wanted && stale.is_none() {
                         continue;
                     }
                     counts.outdated += 1;
                     name_workload(pipeline, 0);
-                    snapshot.outdated.extend(stale.map(|image| outdated(record, pipeline, image, wanted)));
+                    snapshot.outdated.extend(stale.map(|image| outdated(record, pipeline, image, &now.image)));
                 }
                 State::Skipped { reason, wish } => {
                     let meant = meant(record, wish.as_deref(), namespaces, pipelines, false);

@@ -10,7 +10,7 @@ use kube::{ResourceExt as _, core::PartialObjectMeta};
 
 use super::{Event, PodEvent};
 use crate::{
-    injection::{INJECT, INJECTED, MIRROR, SKIPPED, STATUS, Stamp, Wish},
+    injection::{INJECT, INJECTED, MIRROR, Mode, SKIPPED, STATUS, Stamp, Wish},
     namespaces::Namespaces,
 };
 
@@ -35,7 +35,13 @@ pub(super) struct Record {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// It takes part.
-    Injected { pipeline: Arc<str>, revision: Arc<str>, image: Option<Arc<str>> },
+    Injected {
+        pipeline: Arc<str>,
+        revision: Arc<str>,
+        image: Option<Arc<str>>,
+        /// It has no sidecar and sends to its node's agent.
+        env_only: bool,
+    },
     /// It was told why not; with what it asked for, where it said so itself.
     Skipped { reason: Arc<str>, wish: Option<Arc<str>> },
     /// The webhook has not seen it; with what it asked for, where it said so itself.
@@ -118,6 +124,7 @@ impl Records {
                 pipeline: self.text(&stamp.pipeline),
                 revision: self.text(&stamp.revision),
                 image: stamp.image.map(|image| self.text(&image)),
+                env_only: stamp.mode == Mode::EnvOnly,
             }
         } else {
             // Two enabled namespaces ask alike: what a pod does not say itself is looked up when it is counted.

@@ -37,10 +37,15 @@ fn pod(namespace: &str, name: &str, annotations: Value, mut labels: Value) -> Pa
 
 /// A pod as the webhook leaves it.
 fn injected(name: &str, pipeline: &VeneurPipeline) -> PartialObjectMeta<Pod> {
-    let asking = json!({"metadata": {"annotations": {"veneur.dev/inject": "metrics/default"}},
-        "spec": {"containers": [{"name": "app"}]}});
+    injected_with(name, pipeline, json!({}))
+}
+
+/// The same of one with wishes.
+fn injected_with(name: &str, pipeline: &VeneurPipeline, mut annotations: Value) -> PartialObjectMeta<Pod> {
+    annotations["veneur.dev/inject"] = json!("metrics/default");
+    let asking = json!({"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "app"}]}});
     let namespace = Namespace { name: "shop".to_owned(), ..Namespace::default() };
-    let Outcome::Injected { stamp, .. } = decide(&asking, &namespace, &[pipeline], &defaults(), "") else {
+    let Outcome::Injected { stamp, .. } = decide(&asking, &namespace, &[pipeline], &defaults(), "AUTHORITY") else {
         panic!("it is injected")
     };
     pod("shop", name, json!({"veneur.dev/status": stamp.to_text()}), json!({"veneur.dev/injected": "true"}))
@@ -116,6 +121,33 @@ fn a_change_of_the_configuration_makes_pods_outdated_but_their_image_is_right() 
     let snapshot = count([injected("old", &before)], &[&now]);
     assert_eq!(snapshot.pipelines["metrics/default"].outdated, 1);
     assert!(snapshot.outdated.is_empty(), "an image in place would not help");
+}
+
+/// Otherwise they are cut off, or send where nobody listens, and nothing says so.
+#[test]
+fn what_does_not_show_in_the_container_makes_pods_outdated_too() {
+    let agents = format!("{SMALLEST}, node: {{enabled: true}}");
+    let outdated = |before: &str, now: &str, wishes: Value| {
+        let (before, now) = (pipeline("default", &format!("{{{before}}}")), pipeline("default", &format!("{{{now}}}")));
+        count([injected_with("old", &before, wishes)], &[&now]).pipelines["metrics/default"].outdated
+    };
+    for change in [
+        "tls: {mode: SelfSigned}",
+        "sidecar: {enabled: false}",
+        "sidecar: {mode: Classic}",
+        "sidecar: {env: {datadog: false}}",
+    ] {
+        let changed = format!("{agents}, {change}");
+        for (before, now) in [(&agents, &changed), (&changed, &agents)] {
+            assert_eq!(outdated(before, now, json!({})), 1, "{before} to {now}");
+        }
+        assert_eq!(outdated(&changed, &changed, json!({})), 0, "{change}");
+    }
+    let (env_only, on_host_port) =
+        (json!({"veneur.dev/mode": "env-only"}), agents.replace("true", "true, exposure: HostPort"));
+    assert_eq!(outdated(&agents, &on_host_port, env_only.clone()), 1);
+    assert_eq!(outdated(&agents, &format!("{agents}, tls: {{mode: SelfSigned}}"), env_only), 0, "the agent follows");
+    assert_eq!(outdated(&agents, &on_host_port, json!({})), 0, "a sidecar has nothing to do with agents");
 }
 
 #[test]
