@@ -130,7 +130,21 @@ monitoring: { labels: { release: prometheus } }
 /// Proxies alone, which send to another cluster.
 pub(crate) const RELAY: &str = "
 global: { enabled: false, forwardTo: 'veneur.eu.example:8128' }
-tls: { mode: CertManager, issuerRef: { name: ca, kind: ClusterIssuer }, caBundle: '-----BEGIN CERTIFICATE-----' }
+tls:
+  mode: CertManager
+  issuerRef: { name: ca, kind: ClusterIssuer }
+  caBundle: |
+    -----BEGIN CERTIFICATE-----
+    MIIBrDCCAVOgAwIBAgIUbqSgHm0IVLJL6cpWEs00dTFouucwCgYIKoZIzj0EAwIw
+    IzEhMB8GA1UEAwwYdmVuZXVyIGV4YW1wbGUgYXV0aG9yaXR5MCAXDTI2MTEyNzAw
+    MjU0NVoYDzIxMjYxMTAzMDAyNTQ1WjAjMSEwHwYDVQQDDBh2ZW5ldXIgZXhhbXBs
+    ZSBhdXRob3JpdHkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAARmByPdurq3RloV
+    OLs7pPsB5+rjLMgLPeITVwrZ1BL8sG8/Wo+6aYxUEdsb8px0lNRwTVuK3r+DI3B6
+    hNOT5Uclo2MwYTAdBgNVHQ4EFgQUjQ72qZzwCcULGoFSKnjLP3B2EEcwHwYDVR0j
+    BBgwFoAUjQ72qZzwCcULGoFSKnjLP3B2EEcwDwYDVR0TAQH/BAUwAwEB/zAOBgNV
+    HQ8BAf8EBAMCAQYwCgYIKoZIzj0EAwIDRwAwRAIgEDbFRDtPycXdGO9oUz9iuY3V
+    xPP0DYWoa31OQK0hZo4CIGZQBakR5qj4E36qSxpjSQbbwrM7/9PEwbXvzsXKlNty
+    -----END CERTIFICATE-----
 ";
 
 /// One global and no proxy, for agents of nodes.

@@ -1,7 +1,7 @@
 //! A spec becomes values that `build` can use as they are.
 //!
-//! The API server has checked nearly everything by the rules in the schema. What is checked here again would only be
-//! wrong under an older definition; all of it is reported at once.
+//! The API server has checked nearly everything by the rules in the schema, but for what a rule cannot read: certificates.
+//! What is checked here again would only be wrong under an older definition; all of it is reported at once.
 
 mod aggregation;
 mod sinks;
@@ -11,6 +11,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{Resource as _, ResourceExt as _};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 use veneur_config::{Every, NameMatch, SinkRoute};
 use veneur_operator_api::{CardinalityLimit, Monitoring, NetworkPolicy, PullPolicy, Tls, TlsMode, VeneurPipeline};
 
@@ -123,6 +127,9 @@ pub fn validate(pipeline: &VeneurPipeline, defaults: &Defaults) -> Result<Valida
     if !spec.sidecar.enabled && !spec.node.enabled {
         problems.push("spec.sidecar.enabled: nothing can receive metrics, unless spec.node.enabled is true".to_owned());
     }
+    if let Some(problem) = spec.tls.ca_bundle.as_deref().and_then(|bundle| ca_bundle(bundle).err()) {
+        problems.push(format!("spec.tls.caBundle: {problem}"));
+    }
     if !problems.is_empty() {
         return Err(InvalidSpec(problems));
     }
@@ -182,6 +189,21 @@ fn interval(text: &str) -> Result<Duration, String> {
     } else {
         Err("must be between 1s and 5m".to_owned())
     }
+}
+
+/// Read as a sidecar reads it, which ends at once where it cannot, and with it no pod that is injected starts.
+fn ca_bundle(pem: &str) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    for (index, certificate) in CertificateDer::pem_slice_iter(pem.as_bytes()).enumerate() {
+        if !certificate.is_ok_and(|certificate| roots.add(certificate).is_ok()) {
+            return Err(format!(
+                "certificate {} cannot be read: paste it whole, from -----BEGIN CERTIFICATE----- to \
+                 -----END CERTIFICATE-----",
+                index + 1
+            ));
+        }
+    }
+    if roots.is_empty() { Err("holds no certificate in PEM".to_owned()) } else { Ok(()) }
 }
 
 #[cfg(test)]

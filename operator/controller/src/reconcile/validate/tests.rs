@@ -1,5 +1,5 @@
 use super::*;
-use crate::test_support::{defaults, pipeline, validated};
+use crate::test_support::{RELAY, defaults, pipeline, validated};
 
 fn problems(spec: &str) -> Vec<String> {
     validate(&pipeline("default", spec), &defaults()).expect_err(spec).0
@@ -118,4 +118,30 @@ fn sidecars_send_to_the_nearest_tier_that_there_is() {
     );
     let away = "{global: {enabled: false, forwardTo: 'eu.example:8128'}, proxy: {enabled: false}}";
     assert_eq!(entry(away), "eu.example:8128");
+}
+
+/// The schema's rule sees where one begins, and no more.
+#[test]
+fn an_authority_that_no_sidecar_could_read_is_refused() {
+    let whole = pipeline("default", RELAY).spec.tls.ca_bundle.expect("a bundle");
+    let problems = |bundle: &str| {
+        let mut pipeline = pipeline("default", RELAY);
+        pipeline.spec.tls.ca_bundle = Some(bundle.to_owned());
+        validate(&pipeline, &defaults()).err().map(|invalid| invalid.0)
+    };
+    assert_eq!(problems(&whole.repeat(2)), None);
+    let unreadable = |number: usize| {
+        Some(vec![format!(
+            "spec.tls.caBundle: certificate {number} cannot be read: paste it whole, from -----BEGIN CERTIFICATE----- to \
+             -----END CERTIFICATE-----"
+        )])
+    };
+    let (begin, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
+    let shortened = whole.replace(&format!("\n{end}"), "").trim_end().rsplit_once('\n').expect("lines").0.to_owned();
+    for bundle in [begin.to_owned(), shortened.clone(), format!("{shortened}\n{end}\n"), format!("{begin}\n?\n{end}\n")]
+    {
+        assert_eq!(problems(&bundle), unreadable(1), "{bundle}");
+        assert_eq!(problems(&format!("{whole}{bundle}")), unreadable(2), "{bundle}");
+    }
+    assert_eq!(problems("ca.crt"), Some(vec!["spec.tls.caBundle: holds no certificate in PEM".to_owned()]));
 }
