@@ -8,6 +8,9 @@ use super::sidecar;
 const MESH: [&str; 6] =
     ["istio-init", "istio-validation", "istio-proxy", "linkerd-init", "linkerd-network-validator", "linkerd-proxy"];
 
+/// Labels of nodes with their system: today's, and the one that older manifests use.
+const OS: [&str; 2] = ["kubernetes.io/os", "beta.kubernetes.io/os"];
+
 /// The value is no pod that the API server would accept.
 pub(super) struct NoPod;
 
@@ -89,11 +92,22 @@ impl<'a> Pod<'a> {
         self.volumes.into_iter().flatten().any(|volume| name(volume) == wanted)
     }
 
-    /// The system the pod asks for, where it is not Linux.
+    /// The system the pod asks for, where it is not Linux: by itself, or by the nodes that it may run on.
     pub(super) fn other_os(&self) -> Option<&'a str> {
-        let os = self.spec.get("os").and_then(|os| os.get("name")).and_then(Value::as_str);
-        let node_os = self.spec.get("nodeSelector").and_then(|nodes| nodes.get("kubernetes.io/os"));
-        os.or_else(|| node_os.and_then(Value::as_str)).filter(|os| *os != "linux")
+        let os = self.spec.get("os").and_then(|os| os.get("name"));
+        let selected = OS.iter().filter_map(|label| self.spec.get("nodeSelector")?.get(label));
+        let said = os.into_iter().chain(selected).filter_map(Value::as_str);
+        said.chain(self.required_os()).find(|os| *os != "linux")
+    }
+
+    /// The system of the nodes that the pod's affinity requires, where none of these runs Linux.
+    fn required_os(&self) -> Option<&'a str> {
+        let affinity = self.spec.get("affinity")?.get("nodeAffinity")?;
+        let required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")?;
+        // A node has to match one of the terms, and of that every expression.
+        let terms = required.get("nodeSelectorTerms")?.as_array()?;
+        let systems: Option<Vec<&str>> = terms.iter().map(other_os_of_term).collect();
+        systems?.first().copied()
     }
 
     pub(super) fn on_host_network(&self) -> bool {
@@ -154,6 +168,17 @@ impl<'a> Pod<'a> {
     pub(super) fn all_containers(&self) -> impl Iterator<Item = &'a Value> + use<'a> {
         self.containers.iter().chain(self.init())
     }
+}
+
+/// The system that a term of an affinity asks for by name, where Linux is none of those that it names.
+fn other_os_of_term(term: &Value) -> Option<&str> {
+    term.get("matchExpressions")?.as_array()?.iter().find_map(|expression| {
+        let text = |key: &str| expression.get(key).and_then(Value::as_str);
+        text("key").filter(|key| OS.contains(key))?;
+        text("operator").filter(|operator| *operator == "In")?;
+        let systems: Vec<&str> = expression.get("values")?.as_array()?.iter().filter_map(Value::as_str).collect();
+        systems.first().copied().filter(|_| !systems.contains(&"linux"))
+    })
 }
 
 /// Name of a container or volume; empty where it has none.

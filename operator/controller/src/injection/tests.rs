@@ -161,11 +161,42 @@ fn a_pod_that_cannot_take_a_sidecar_says_why() {
     assert_eq!(with("hostNetwork", json!(true)), SkipReason::HostNetworkPortConflict);
     assert_eq!(with("os", json!({"name": "windows"})), SkipReason::UnsupportedOS);
     assert_eq!(with("nodeSelector", json!({"kubernetes.io/os": "windows"})), SkipReason::UnsupportedOS);
+    assert_eq!(with("nodeSelector", json!({"beta.kubernetes.io/os": "windows"})), SkipReason::UnsupportedOS);
+    assert_eq!(with("affinity", nodes_of(&[&["windows"]])), SkipReason::UnsupportedOS);
     assert_eq!(with("initContainers", json!([{"name": "veneur"}, {"name": "veneur"}])), SkipReason::AlreadyInjected);
     assert_eq!(with("containers", json!([{"name": "veneur"}])), SkipReason::AlreadyInjected);
     assert_eq!(with("resources", json!({"requests": {"cpu": "1"}})), SkipReason::PodLevelResources);
     let taken = json!([{"name": "statsd", "ports": [{"containerPort": 8125, "protocol": "UDP"}]}]);
     assert_eq!(with("containers", taken), SkipReason::PortInUse);
+}
+
+/// An affinity with one term for each list of systems.
+fn nodes_of(terms: &[&[&str]]) -> Value {
+    let term = |systems: &&[&str]| {
+        let os = json!({"key": "kubernetes.io/os", "operator": "In", "values": systems});
+        json!({"matchExpressions": [{"key": "disk", "operator": "Exists"}, os]})
+    };
+    let terms: Vec<Value> = terms.iter().map(term).collect();
+    json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}})
+}
+
+#[test]
+fn a_pod_that_may_run_on_linux_gets_a_sidecar_whatever_else_it_may_run_on() {
+    let mut not_windows = nodes_of(&[&["windows"]]);
+    let os = "/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchExpressions/1";
+    not_windows.pointer_mut(os).expect("an expression")["operator"] = json!("NotIn");
+    for affinity in [
+        nodes_of(&[&["linux"]]),
+        nodes_of(&[&["windows", "linux"]]),
+        nodes_of(&[&["windows"], &["linux"]]),
+        not_windows,
+        json!({"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}),
+        json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}),
+    ] {
+        let mut pod = asking("true");
+        pod["spec"]["affinity"] = affinity.clone();
+        assert!(matches!(decided(&pod, "shop"), Outcome::Injected { .. }), "{affinity}");
+    }
 }
 
 #[test]
