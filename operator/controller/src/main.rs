@@ -35,7 +35,7 @@ use veneur_operator::{
     live::{Live, Staleness},
     namespaces::{NamespaceWatch, namespaces},
     pipelines::{PipelineWatch, Pipelines, pipelines},
-    pods::{PodWatch, Pods, pods},
+    pods::{PodWatch, Pods, Unresolved, pods},
     probe,
     rivals::Rivals,
     selftest::Selftest,
@@ -162,8 +162,7 @@ async fn run(options: Run) -> anyhow::Result<()> {
     let (pipelines, pipeline_watch) = pipelines();
     let excluded = options.excluded_namespaces.iter().chain([&options.namespace]).cloned().collect();
     let (pods, pod_watch) = pods(pipelines.clone(), namespaces.clone(), defaults.clone(), excluded);
-    let reachable = watch::Sender::default();
-    let evicting = watch::Sender::default();
+    let (reachable, evicting) = (watch::Sender::default(), watch::Sender::default());
     let configuration = Configuration::new(client.clone(), &options.webhook_configuration);
     let (metadata, sidecars) = pod_watch.watching();
     let feeds = Feeds {
@@ -191,6 +190,7 @@ async fn run(options: Run) -> anyhow::Result<()> {
     let others = watching(&pipeline_watch, &namespace_watch, &pod_watch, &configuration);
     telemetry.collect(Box::new(Staleness { live: Arc::clone(&context.live), others }));
     telemetry.collect(Box::new(fleet::Accounts(Arc::clone(&context.fleet))));
+    telemetry.collect(Box::new(Unresolved(pods.clone())));
     let (safe, leaf) = webhook_certificate(&client, &options).await?;
     let readiness = Readiness::new(pipelines.clone(), namespaces.clone(), telemetry);
     let (ending, end) = (CancellationToken::new(), CancellationToken::new());

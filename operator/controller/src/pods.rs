@@ -7,6 +7,7 @@
 mod count;
 mod failing;
 mod record;
+mod unresolved;
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,6 +33,7 @@ pub use count::{Counts, Missed, Outdated, Snapshot};
 pub use failing::Failing;
 use failing::Failures;
 use record::Records;
+pub use unresolved::Unresolved;
 
 /// Changes within this time are counted together.
 const DEBOUNCE: Duration = Duration::from_secs(1);

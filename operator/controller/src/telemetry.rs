@@ -206,6 +206,9 @@ mod tests {
         let fleet = Arc::new(crate::fleet::Fleet::example());
         telemetry.collect(Box::new(crate::live::Staleness { live, others: Vec::new() }));
         telemetry.collect(Box::new(crate::fleet::Accounts(fleet)));
+        let (pipelines, namespaces) = (crate::pipelines::pipelines().0, crate::namespaces::Namespaces::of([]));
+        let (pods, _) = crate::pods::pods(pipelines, namespaces, crate::test_support::defaults(), Vec::new());
+        telemetry.collect(Box::new(crate::pods::Unresolved(pods)));
         telemetry.reconciled("settled", Duration::from_millis(2));
         telemetry.object_written("created");
         telemetry.status_written();
