@@ -166,9 +166,17 @@ impl Namespaces {
     /// The same, and what keeps it from being at its end.
     pub(crate) fn kept(all: impl IntoIterator<Item = Namespace>) -> (Self, NamespaceWatch) {
         let (view, watch) = namespaces();
-        *watch.write() = all.into_iter().map(|one| (one.name.clone(), Arc::new(one))).collect();
-        watch.changed.send_replace(1);
+        watch.show(all);
         (view, watch)
+    }
+}
+
+#[cfg(test)]
+impl NamespaceWatch {
+    /// These are all that there are now.
+    pub(crate) fn show(&self, all: impl IntoIterator<Item = Namespace>) {
+        *self.write() = all.into_iter().map(|one| (one.name.clone(), Arc::new(one))).collect();
+        self.changed.send_modify(|version| *version += 1);
     }
 }
 

@@ -9,12 +9,13 @@ mod failing;
 mod record;
 mod unresolved;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::{
     Api, Client,
+    api::ListParams,
     core::PartialObjectMeta,
     runtime::{
         WatchStreamExt as _,
@@ -23,7 +24,7 @@ use kube::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, interval, sleep_until},
+    time::{Instant, interval, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,15 @@ const DEBOUNCE: Duration = Duration::from_secs(1);
 
 /// Between two looks at sidecars that failed and run again: time alone makes them well.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
+
+/// Pods that run or are to run, as a selector of fields.
+const RUNNING: &str = "status.phase!=Succeeded,status.phase!=Failed";
+
+/// Pods of one namespace that are listed at a time.
+const PAGE: u32 = 500;
+
+/// How long the pods of one namespace may take to be listed. Nothing else is looked at meanwhile.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What became of the pods that asked, as last counted.
 #[derive(Debug, Clone)]
@@ -109,7 +119,7 @@ impl PodWatch {
         let mut look_again = interval(LOOK_AGAIN);
         loop {
             let mut records = Records::new(self.namespaces.clone());
-            let enabled = self.namespaces.enabled();
+            let mut enabled = self.namespaces.enabled();
             let all = Api::<PartialObjectMeta<Pod>>::all(client.clone());
             let events = self.metadata.objects(|| watcher(all.clone(), self.selected()).default_backoff());
             let mut events = std::pin::pin!(events);
@@ -138,9 +148,13 @@ impl PodWatch {
                         Err(_) => return,
                     },
                     changed = namespaces.changed() => match changed {
-                        // Pods whose namespace was not meant before were not kept: they are listed anew.
-                        Ok(()) if self.namespaces.enabled() != enabled => break,
-                        Ok(()) => true,
+                        Ok(()) => {
+                            let before = std::mem::replace(&mut enabled, self.namespaces.enabled());
+                            if !self.follow(&client, &mut records, &before, &enabled).await {
+                                break;
+                            }
+                            true
+                        }
                         Err(_) => return,
                     },
                     () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
@@ -156,6 +170,38 @@ impl PodWatch {
                 }
             }
         }
+    }
+
+    /// Pods that do not ask themselves are kept only while their namespace asks for all of its pods, so those of one that
+    /// does from now on are listed. False where all pods have to be listed anew.
+    async fn follow(
+        &self,
+        client: &Client,
+        records: &mut Records,
+        before: &BTreeSet<String>,
+        now: &BTreeSet<String>,
+    ) -> bool {
+        if before == now {
+            return true;
+        }
+        // What a list that is under way has brought was looked at by what was known of namespaces then.
+        if !records.is_settled() {
+            return false;
+        }
+        for namespace in before.difference(now) {
+            records.forget_unasked(namespace);
+        }
+        for namespace in now.difference(before).filter(|namespace| !self.excluded.contains(*namespace)) {
+            match timeout(PATIENCE, list(client, namespace, records)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, namespace, "The pods of a namespace cannot be listed, so all are");
+                    return false;
+                }
+                Err(_) => return false,
+            }
+        }
+        true
     }
 
     fn publish(&self, records: &Records, failures: &Failures, counter: &mut Counter) {
@@ -174,10 +220,26 @@ impl PodWatch {
 
     /// Pods that run or are to run, of namespaces that are ours to look at.
     fn selected(&self) -> watcher::Config {
-        let ended = ["status.phase!=Succeeded".to_owned(), "status.phase!=Failed".to_owned()];
         let excluded = self.excluded.iter().map(|namespace| format!("metadata.namespace!={namespace}"));
-        let fields: Vec<String> = ended.into_iter().chain(excluded).collect();
+        let fields: Vec<String> = std::iter::once(RUNNING.to_owned()).chain(excluded).collect();
         watcher::Config::default().fields(&fields.join(","))
+    }
+}
+
+/// Takes the pods of one namespace as they are now. No event of the watch is taken meanwhile: those that are newer than the
+/// list come after it, and those that are older are followed by what led to it.
+async fn list(client: &Client, namespace: &str, records: &mut Records) -> kube::Result<()> {
+    let pods = Api::<PartialObjectMeta<Pod>>::namespaced(client.clone(), namespace);
+    let mut page = ListParams::default().fields(RUNNING).limit(PAGE);
+    loop {
+        let listed = pods.list(&page).await?;
+        for pod in listed.items {
+            records.take(Event::Apply(pod));
+        }
+        page.continue_token = listed.metadata.continue_.filter(|token| !token.is_empty());
+        if page.continue_token.is_none() {
+            return Ok(());
+        }
     }
 }
 

@@ -57,15 +57,22 @@ pub(super) struct Records {
     listing: HashMap<(Arc<str>, Box<str>), Record>,
     texts: HashSet<Arc<str>>,
     listed: bool,
+    is_listing: bool,
 }
 
 impl Records {
     pub(super) fn new(namespaces: Namespaces) -> Self {
-        Self { namespaces, all: HashMap::new(), listing: HashMap::new(), texts: HashSet::new(), listed: false }
+        let (all, listing, texts) = <_>::default();
+        Self { namespaces, all, listing, texts, listed: false, is_listing: false }
     }
 
     pub(super) fn is_listed(&self) -> bool {
         self.listed
+    }
+
+    /// Whether all pods were listed, and are not being listed anew.
+    pub(super) fn is_settled(&self) -> bool {
+        self.listed && !self.is_listing
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Record> {
@@ -76,6 +83,7 @@ impl Records {
     pub(super) fn take(&mut self, event: PodEvent) -> bool {
         match event {
             Event::Init => {
+                self.is_listing = true;
                 self.listing.clear();
                 false
             }
@@ -89,7 +97,7 @@ impl Records {
                 self.all = std::mem::take(&mut self.listing);
                 self.all.shrink_to_fit();
                 self.texts.retain(|text| Arc::strong_count(text) > 1);
-                self.listed = true;
+                (self.listed, self.is_listing) = (true, false);
                 true
             }
             Event::Apply(pod) => match self.record(&pod) {
@@ -103,6 +111,14 @@ impl Records {
             },
             Event::Delete(pod) => self.forget(&pod),
         }
+    }
+
+    /// Forgets the pods of a namespace that no longer asks for them, but those that ask themselves.
+    pub(super) fn forget_unasked(&mut self, namespace: &str) {
+        self.all.retain(|(of, _), record| {
+            let unasked = matches!(record.state, State::Skipped { wish: None, .. } | State::Unseen { wish: None });
+            **of != *namespace || !unasked
+        });
     }
 
     fn forget(&mut self, pod: &PartialObjectMeta<Pod>) -> bool {

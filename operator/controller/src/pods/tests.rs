@@ -247,6 +247,65 @@ async fn metadata_of_all_running_pods_is_asked_for_and_whole_pods_only_with_a_si
     drop(tasks.join_all().await);
 }
 
+/// A cluster whose namespaces come and go would else be listed whole for each of them, by every replica.
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_asks_for_its_pods_from_now_on_is_listed_and_no_other() {
+    let (client, seen) = api_server(|method, path, _| {
+        let silent = pod("web", "silent", json!({}), json!({}));
+        let asking = pod("shop", "asking", json!({"veneur.dev/inject": "metrics/default"}), json!({}));
+        let items = match path {
+            _ if path.contains("labelSelector=") => json!([]),
+            _ if path.starts_with("/api/v1/namespaces/web/pods?") => json!([silent]),
+            _ => json!([asking, silent]),
+        };
+        let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items});
+        (method == "GET" && !path.contains("watch=true")).then_some((200, list))
+    });
+    let (view, _keep) = pipelines();
+    let named = |name: &str, label: &str| Namespace {
+        name: name.to_owned(),
+        labels: [("veneur.dev/injection".to_owned(), label.to_owned())].into(),
+        pipeline: Some("metrics/default".to_owned()),
+    };
+    let before = || [named("shop", ""), named("web", ""), named("kube-system", "")];
+    let (namespaces, shown) = Namespaces::kept(before());
+    let (mut counted, watch) = pods(view, namespaces, defaults(), vec!["kube-system".to_owned()]);
+    let stop = tokio_util::sync::CancellationToken::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(watch.run(client, stop.clone()));
+    let steps =
+        [None, Some([named("shop", ""), named("web", "enabled"), named("kube-system", "strict")]), Some(before())];
+    let mut counts = Vec::new();
+    for step in steps {
+        if let Some(all) = step {
+            shown.show(all);
+        }
+        assert!(counted.changed().await, "the pods are counted");
+        counts.push(counted.snapshot().unresolved["PipelineNotFound"]);
+    }
+    assert_eq!(counts, [1, 2, 1]);
+    let seen: Vec<String> = seen.lock().expect("no poison").iter().map(|(_, path, _)| path.clone()).collect();
+    let lists = seen.iter().filter(|path| !path.contains("watch=true"));
+    let of_metadata: Vec<&String> = lists.filter(|path| !path.contains("labelSelector=")).collect();
+    let [all, web] = of_metadata.as_slice() else { panic!("{of_metadata:?}") };
+    assert!(all.starts_with("/api/v1/pods?") && web.starts_with("/api/v1/namespaces/web/pods?"), "{of_metadata:?}");
+    assert!(web.contains("status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed"), "{web}");
+    stop.cancel();
+    drop(tasks.join_all().await);
+}
+
+/// A list under way was begun with what was known of namespaces then.
+#[test]
+fn records_are_settled_once_listed_and_not_while_they_are_listed_anew() {
+    let mut records = Records::new(namespaces());
+    let mut settled = Vec::new();
+    for event in [Event::Init, Event::InitDone, Event::Init, Event::InitDone] {
+        records.take(event);
+        settled.push(records.is_settled());
+    }
+    assert_eq!(settled, [false, true, false, true]);
+}
+
 /// What 10,000 pods cost is printed, not only bounded: the operator's 150 MiB hold all else too.
 #[test]
 fn ten_thousand_pods_take_a_few_mebibytes() {
