@@ -39,7 +39,7 @@ use veneur_operator::{
     probe,
     rivals::Rivals,
     selftest::Selftest,
-    serve::serve,
+    serve::{address, serve},
     telemetry::Telemetry,
     upgrade,
     watching::Watching,
@@ -112,10 +112,10 @@ struct Run {
     #[arg(long, default_value = "2160h", value_parser = |text: &str| duration(text, 10, u64::MAX))]
     tiers_certificate_lifetime: Duration,
     /// Where the webhook listens.
-    #[arg(long, default_value = "0.0.0.0:10250")]
+    #[arg(long, default_value = "0.0.0.0:10250", value_parser = address)]
     webhook_address: SocketAddr,
     /// Where `/healthz`, `/readyz` and `/metrics` listen.
-    #[arg(long, default_value = "0.0.0.0:8080")]
+    #[arg(long, default_value = "0.0.0.0:8080", value_parser = address)]
     health_address: SocketAddr,
     /// Namespaces whose pods the webhook never sees, with commas between them.
     #[arg(long, value_delimiter = ',', default_value = "kube-system,kube-node-lease")]

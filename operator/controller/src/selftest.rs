@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::serve::{serve, text};
+use crate::serve::{address, serve, text};
 
 /// Between two questions.
 const RETRY: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ pub enum Selftest {
         #[arg(long, env = "STATSD_ADDR", default_value = "127.0.0.1:8125")]
         sidecar: String,
         /// Where the pipeline's sink posts to.
-        #[arg(long, default_value = "0.0.0.0:8080")]
+        #[arg(long, default_value = "0.0.0.0:8080", value_parser = address)]
         listen: SocketAddr,
         /// Give up after so many seconds.
         #[arg(long, default_value_t = 60)]

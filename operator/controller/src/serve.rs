@@ -1,6 +1,11 @@
 //! A small web server: bounded connections, bounded waits, and an orderly end.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::{AddrParseError, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -26,6 +31,11 @@ const MOST_CONNECTIONS: usize = 512;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long requests under way may take after the end.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
+
+/// An address to listen at, where every address is that of both families: a cluster may have only one of them.
+pub fn address(text: &str) -> Result<SocketAddr, AddrParseError> {
+    veneur_config::every_family(text).parse()
+}
 
 /// Serves until `stop`, then finishes the requests under way.
 pub async fn serve<S, F>(listener: TcpListener, tls: Option<TlsAcceptor>, stop: CancellationToken, answer: S)
