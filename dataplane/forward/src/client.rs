@@ -12,6 +12,7 @@ use veneur_metric::{Condition, Turn};
 
 use crate::{
     batch::{Batch, EXTENSIONS, Facts, INSTANCE, UNREAD},
+    clock::now_ms,
     codec::{Codec, List, Message},
     connect::{Failure, Manner, Target, dial},
     dialect::Dialect,
@@ -36,6 +37,8 @@ pub struct Client {
     /// Takes the place of a connection in dialect A.
     poster: Option<Poster>,
     connection: Option<Connection>,
+    /// How the last connection went, once it is given up.
+    parting: Parting,
     /// The process that answered last, as far as it says which it is.
     instance: Option<String>,
     /// Whether the peer is one of the original's, by connection.
@@ -51,6 +54,17 @@ struct Connection {
     watch: Watch,
     /// Whether the peer reads our extension fields; the original's peers do not.
     extended: bool,
+    /// Whether the peer answered that it takes nothing at present.
+    refuses: bool,
+}
+
+/// How a connection went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Parting {
+    /// Whether the peer had said before that it takes nothing more: what it answered for is not lost with it.
+    pub announced: bool,
+    /// When the peer last showed that it was there, in Unix milliseconds.
+    pub heard_ms: u64,
 }
 
 /// Who answers at a peer's address.
@@ -96,6 +110,7 @@ impl Client {
             dialect,
             poster,
             connection: None,
+            parting: Parting::default(),
             instance: None,
             plain: Condition::default(),
             while_idle: true,
@@ -134,8 +149,19 @@ impl Client {
     pub async fn ended(&mut self) -> bool {
         let Some(connection) = &mut self.connection else { return std::future::pending().await };
         let end = connection.watch.end().await;
-        self.connection = None;
+        self.give_up();
         end == End::Announced
+    }
+
+    /// How the last connection went that ended or was given up.
+    pub fn parting(&self) -> Parting {
+        self.parting
+    }
+
+    fn give_up(&mut self) {
+        if let Some(Connection { watch, refuses, .. }) = self.connection.take() {
+            self.parting = Parting { announced: refuses || watch.announced(), heard_ms: watch.heard_ms() };
+        }
     }
 
     /// Sends one batch, over a new connection if there is none, and waits for its answer. Without an answer the
@@ -146,7 +172,12 @@ impl Client {
             return unsent(batch, failure);
         }
         if let Some(poster) = &mut self.poster {
-            return poster.send(batch).await;
+            let sent = poster.send(batch).await;
+            // There is no connection to watch: its answers are all that is heard of it.
+            if !matches!(sent.outcome, Outcome::Uncertain(..)) {
+                self.parting = Parting { announced: false, heard_ms: now_ms() };
+            }
+            return sent;
         }
         let Some(connection) = &mut self.connection else { return unsent(batch, Failure::refused("not connected")) };
         let mut unsendable = if connection.extended { 0 } else { batch.keep_what_the_original_reads() };
@@ -160,7 +191,7 @@ impl Client {
             deliver(connection, self.dialect, batch, &self.target.manner).await
         };
         if !matches!(outcome, Outcome::Acknowledged(_)) {
-            self.connection = None;
+            self.give_up();
         }
         Sent { unsendable, outcome }
     }
@@ -186,7 +217,8 @@ async fn deliver(connection: &mut Connection, dialect: Dialect, batch: Batch, ma
         Ok(Err(status)) => status,
         Err(_) => Status::new(Code::DeadlineExceeded, format!("not answered within {within:?}")),
     };
-    if certainly_unread(&status) {
+    connection.refuses = status.metadata().contains_key(UNREAD);
+    if connection.refuses || certainly_unread(&status) {
         Outcome::NotSent(batch, Failure::refused(describe(&status)))
     } else {
         Outcome::Uncertain(batch.len(), describe(&status))
@@ -261,15 +293,12 @@ async fn connect(target: &Target, dialect: Dialect, while_idle: bool) -> Result<
             .map_err(|status| Failure::refused(describe(&status)))?;
     let extended = answer.contains_key(EXTENSIONS);
     let instance = answer.get(INSTANCE).and_then(|instance| instance.to_str().ok()).map(str::to_owned);
-    Ok((Connection { channel, watch, extended }, instance))
+    Ok((Connection { channel, watch, extended, refuses: false }, instance))
 }
 
-/// Whether the peer cannot have taken anything of the request: it says so, it refused the stream or had said before that
-/// it takes no more (RFC 9113, 6.8), or there was no connection to send it on.
+/// Whether the peer cannot have taken anything of the request, although it does not say so: it refused the stream or had
+/// said before that it takes no more (RFC 9113, 6.8), or there was no connection to send it on.
 fn certainly_unread(status: &Status) -> bool {
-    if status.metadata().contains_key(UNREAD) {
-        return true;
-    }
     let mut cause: Option<&(dyn Error + 'static)> = status.source();
     while let Some(error) = cause {
         if error.is::<tonic::ConnectError>() || error.downcast_ref().is_some_and(hyper::Error::is_canceled) {

@@ -12,7 +12,7 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use veneur_metric::Durations;
 
-use crate::{Account, Batch, clock::now_ms, connect::Target, unflushed::Unflushed};
+use crate::{Account, Batch, client::Parting, clock::now_ms, connect::Target, unflushed::Unflushed};
 use delivering::Delivering;
 
 /// How much a lane may hold, and for how long.
@@ -280,10 +280,12 @@ impl Queue {
         state.drop_held(&self.account, "rejected", metrics);
     }
 
-    /// What the peer had answered for and not flushed yet is gone with it.
-    fn lost_with_member(&self) {
+    /// What the peer had answered for and not flushed yet is gone with it, unless it had said that it leaves. What was
+    /// due after it was last heard of it cannot have published, however late its end is noticed.
+    fn lost_with_member(&self, Parting { announced, heard_ms }: Parting) {
         let mut state = self.lock();
-        let lost = state.unflushed.take(now_ms());
+        let unflushed = state.unflushed.take(heard_ms);
+        let lost = if announced { 0 } else { unflushed };
         state.counts.lost_with_member += lost;
         self.account.record(|ledger| ledger.lost_with_member += lost);
     }

@@ -33,14 +33,9 @@ impl Unflushed {
         }
     }
 
-    /// Takes out everything, and says how many metrics are not published yet.
-    pub(crate) fn take(&mut self, now_ms: u64) -> u64 {
-        self.forget_before(now_ms);
-        std::mem::take(&mut self.0).values().sum()
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
+    /// Takes out everything, and says how many metrics were not published at that time.
+    pub(crate) fn take(&mut self, at_ms: u64) -> u64 {
+        std::mem::take(&mut self.0).split_off(&at_ms).values().sum()
     }
 
     fn forget_before(&mut self, now_ms: u64) {

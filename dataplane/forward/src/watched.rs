@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -15,6 +15,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::watch,
 };
+
+use crate::clock::now_ms;
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,16 +29,37 @@ pub(crate) enum End {
 
 /// Sees the end of a connection.
 #[derive(Debug)]
-pub(crate) struct Watch(watch::Receiver<Option<End>>);
+pub(crate) struct Watch {
+    ended: watch::Receiver<Option<End>>,
+    signs: Arc<Signs>,
+}
+
+/// What a peer has shown of itself.
+#[derive(Debug)]
+struct Signs {
+    going_away: AtomicBool,
+    /// When it last showed that it was there, be it by closing, in Unix milliseconds.
+    heard_ms: AtomicU64,
+}
 
 impl Watch {
     /// Completes when the connection has ended.
     pub(crate) async fn end(&mut self) -> End {
-        match self.0.wait_for(Option::is_some).await.map(|end| *end) {
+        match self.ended.wait_for(Option::is_some).await.map(|end| *end) {
             Ok(Some(end)) => end,
-            // Whoever held the connection let it go.
-            Ok(None) | Err(_) => End::Announced,
+            // The connection always tells before it is gone.
+            Ok(None) | Err(_) => End::Broken,
         }
+    }
+
+    /// Whether the peer has said that it takes nothing more.
+    pub(crate) fn announced(&self) -> bool {
+        self.signs.going_away.load(Ordering::Relaxed)
+    }
+
+    /// When the peer last showed that it was there, in Unix milliseconds.
+    pub(crate) fn heard_ms(&self) -> u64 {
+        self.signs.heard_ms.load(Ordering::Relaxed)
     }
 }
 
@@ -45,19 +68,41 @@ impl Watch {
 pub(crate) struct Watched<T> {
     inner: T,
     frames: Frames,
-    going_away: Arc<AtomicBool>,
+    signs: Arc<Signs>,
     ended: watch::Sender<Option<End>>,
 }
 
 impl<T> Watched<T> {
     pub(crate) fn new(inner: T) -> (Self, Watch) {
+        let signs = Arc::new(Signs { going_away: AtomicBool::new(false), heard_ms: AtomicU64::new(now_ms()) });
         let (ended, watch) = watch::channel(None);
-        (Self { inner, frames: Frames::default(), going_away: Arc::default(), ended }, Watch(watch))
+        let watch = Watch { ended: watch, signs: Arc::clone(&signs) };
+        (Self { inner, frames: Frames::default(), signs, ended }, watch)
+    }
+
+    fn heard(&self) {
+        self.signs.heard_ms.store(now_ms(), Ordering::Relaxed);
+    }
+
+    /// Nobody closes a connection by silence: an error is heard if it is the peer's own word.
+    fn failed(&self, error: &io::Error) {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) {
+            self.heard();
+        }
+        self.end();
     }
 
     fn end(&self) {
-        let end = if self.going_away.load(Ordering::Relaxed) { End::Announced } else { End::Broken };
+        let end = if self.signs.going_away.load(Ordering::Relaxed) { End::Announced } else { End::Broken };
         self.ended.send_if_modified(|ended| ended.replace(end).is_none());
+    }
+}
+
+impl<T> Drop for Watched<T> {
+    /// A peer that does not answer any more is let go without a word from it.
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -67,11 +112,16 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         let before = buffer.filled().len();
         let room = buffer.remaining();
         let read = ready!(Pin::new(&mut this.inner).poll_read(cx, buffer));
+        if let Err(error) = &read {
+            this.failed(error);
+            return Poll::Ready(read);
+        }
+        this.heard();
         let new = &buffer.filled()[before..];
-        if read.is_err() || (new.is_empty() && room > 0) {
+        if new.is_empty() && room > 0 {
             this.end();
         } else if this.frames.read(new) {
-            this.going_away.store(true, Ordering::Relaxed);
+            this.signs.going_away.store(true, Ordering::Relaxed);
         }
         Poll::Ready(read)
     }
@@ -81,8 +131,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.inner).poll_write(cx, bytes));
-        if written.is_err() {
-            this.end();
+        if let Err(error) = &written {
+            this.failed(error);
         }
         Poll::Ready(written)
     }
@@ -180,6 +230,15 @@ mod tests {
             watched.read_to_end(&mut all).await.expect("reads");
             assert_eq!(all, said);
             assert_eq!(watch.end().await, expected);
+            assert_eq!(watch.announced(), expected == End::Announced);
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_let_go_in_silence_has_broken() {
+        let (near, _far) = tokio::io::duplex(64);
+        let (watched, mut watch) = Watched::new(near);
+        drop(watched);
+        assert_eq!(watch.end().await, End::Broken);
     }
 }

@@ -63,15 +63,18 @@ impl<'a> Delivering<'a> {
             }
             let next = tokio::select! {
                 next = queue.next() => next,
-                announced = self.client.ended() => {
-                    self.ended(announced).await;
+                _ = self.client.ended() => {
+                    self.ended().await;
                     continue;
                 }
             };
             let Some((batch, since)) = next else { return };
-            if !self.client.is_connected() && !self.connect().await {
+            if !self.client.is_connected() {
+                // Before its peer's health is told: who then gives away what waits takes this along.
                 queue.put_back(batch, since);
-                self.pause().await;
+                if !self.connect().await {
+                    self.pause().await;
+                }
                 continue;
             }
             self.send(batch, since).await;
@@ -99,7 +102,7 @@ impl<'a> Delivering<'a> {
 
     async fn connect_once(&mut self) -> Result<(), Failure> {
         if self.client.connect().await? == Answerer::Other {
-            self.queue.lost_with_member();
+            self.queue.lost_with_member(self.client.parting());
         }
         if let Some(Turn::Over { times }) = self.unreachable.look(0) {
             tracing::info!(peer = self.queue.target.address, attempts = times, "Peer is reached again");
@@ -109,13 +112,10 @@ impl<'a> Delivering<'a> {
         Ok(())
     }
 
-    /// The connection ended by itself. Who announces it has published what it had; who does not may be dead.
-    async fn ended(&mut self, announced: bool) {
-        if announced {
-            self.queue.lock().unflushed.clear();
-        }
-        if !self.connect().await && !announced {
-            self.queue.lost_with_member();
+    /// The connection ended, or was given up. Who announced it has published what it had; who did not may be dead.
+    async fn ended(&mut self) {
+        if !self.connect().await {
+            self.queue.lost_with_member(self.client.parting());
         }
     }
 
@@ -147,6 +147,7 @@ impl<'a> Delivering<'a> {
             Outcome::NotSent(batch, Failure { problem, .. }) => {
                 tracing::debug!(peer = queue.target.address, problem, "Peer did not take a batch, holding it");
                 queue.put_back(batch, since);
+                self.ended().await;
                 self.pause().await;
             }
             Outcome::Rejected(metrics, problem) => {
@@ -163,7 +164,7 @@ impl<'a> Delivering<'a> {
                     tracing::warn!(peer, metrics, problem, "No answer: delivery is uncertain");
                 }
                 queue.lock().uncertain(&queue.account);
-                self.ended(false).await;
+                self.ended().await;
             }
         }
     }
