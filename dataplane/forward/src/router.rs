@@ -10,7 +10,7 @@ mod rehome;
 mod view;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -22,7 +22,7 @@ use prost::Message as _;
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use veneur_metric::Stamp;
-use veneur_ring::{Algorithm, Change, Hashing, Member, Timeline};
+use veneur_ring::{Algorithm, Change, Hashing, Member, SETTLE_MS, Timeline};
 use veneur_wire::metricpb::Metric;
 
 use crate::{
@@ -64,7 +64,7 @@ struct Routes {
     /// Set once, when what is held is being delivered for the last time.
     draining: bool,
     tasks: JoinSet<()>,
-    /// When the first membership came, in Unix milliseconds.
+    /// When every proxy has the first membership, as it came and was written, in Unix milliseconds.
     since_ms: Option<u64>,
     ready: bool,
     /// Why members are not known any more, while that is so.
@@ -123,7 +123,7 @@ impl Router {
         members.iter().for_each(|member| routes.absent.listed(member));
         match routes.timeline.change(written_ms, members) {
             Change::First => {
-                routes.since_ms = Some(now_ms());
+                routes.since_ms = Some(settled_ms(now_ms(), written_ms));
                 tracing::info!(members = ?names(&routes), "Ring has its first members");
             }
             Change::Scheduled { effective_ms, joined, left } => {
@@ -140,7 +140,9 @@ impl Router {
     /// Passes over a member at once, because it is not there any more and did not say that it would leave.
     pub fn vanished(&self, name: &str) {
         let mut routes = self.routes();
-        let gone: Vec<Member> = routes.lanes.keys().filter(|member| member.name == name).cloned().collect();
+        // Also where nothing has gone to it yet.
+        let members = routes.timeline.rings().flat_map(|ring| ring.members()).chain(routes.lanes.keys());
+        let gone: HashSet<Member> = members.filter(|member| member.name == name).cloned().collect();
         for member in gone {
             tracing::warn!(member = name, "Member vanished: what is its own goes to its second choice");
             routes.absent.leave(member.clone());
@@ -175,7 +177,8 @@ impl Router {
         self.route(&mut routes, &facts, &arrived, addressed, Instant::now());
     }
 
-    /// Ready one boundary after the first members: from then on every proxy routes a stamp alike.
+    /// Ready one boundary after the first members, and not before these have taken effect on proxies that knew others:
+    /// from then on every proxy routes a stamp alike.
     pub fn ready(&self) -> bool {
         let mut routes = self.routes();
         let over = |since| now_ms() >= Stamp::under_way(since, self.interval).boundary_ms;
@@ -378,7 +381,25 @@ impl Routes {
     }
 }
 
+/// When a membership that came now has reached every proxy. One whose writer's clock is ahead was not written later than
+/// now.
+fn settled_ms(now_ms: u64, written_ms: u64) -> u64 {
+    now_ms.max(written_ms.min(now_ms) + SETTLE_MS)
+}
+
 fn names(routes: &Routes) -> Vec<String> {
     let ring = routes.timeline.latest();
     ring.map(|ring| ring.members().iter().map(|member| member.name.clone()).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_starts_with_a_new_membership_waits_until_the_others_follow_it() {
+        assert_eq!(settled_ms(50_000, 0), 50_000, "an old one");
+        assert_eq!(settled_ms(50_000, 49_500), 51_500, "others may follow the one before up to then");
+        assert_eq!(settled_ms(50_000, 99_000), 52_000, "a clock that is ahead keeps no proxy out of service");
+    }
 }

@@ -323,3 +323,13 @@ async fn a_vanished_member_is_out_although_it_answers() {
     proxy.until("everything is delivered", |ledger| ledger.acknowledged == 400).await;
     assert_eq!(vanished.seen().len(), had);
 }
+
+#[tokio::test]
+async fn a_member_that_vanishes_before_it_got_anything_gets_nothing() {
+    let (vanished, other) = (Peer::start().await, Peer::start().await);
+    let proxy = proxy(LONG, vec![vanished.member("vanished"), other.member("other")]);
+    proxy.router.vanished("vanished");
+    proxy.import(&Facts::default(), 200);
+    proxy.until("everything is delivered", |ledger| ledger.acknowledged == 200).await;
+    assert_eq!((vanished.seen().len(), other.seen().len()), (0, 200));
+}
