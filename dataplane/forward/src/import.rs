@@ -46,9 +46,9 @@ pub trait Importer: Send + Sync + 'static {
     }
 }
 
-/// This process has taken in the last metric it can still deliver.
+/// This process cannot deliver what comes: it stops, or knows nobody to give it to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("stopping: send it to another instance")]
+#[error("nothing is taken here at present: send it to another instance, or again")]
 pub struct Stopping;
 
 impl From<Stopping> for Status {

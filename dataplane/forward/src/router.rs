@@ -358,7 +358,8 @@ impl Importer for Router {
         }
 
         let mut routes = self.routes();
-        if routes.draining || routes.is_last(facts) {
+        // Who does not know yet to whom things go does not answer for them.
+        if routes.draining || routes.timeline.latest().is_none() || routes.is_last(facts) {
             return Err(Stopping);
         }
         let good = addressed.len() as u64;

@@ -12,9 +12,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use veneur_forward::{
-    Account, Facts, Leaver, Ledger,
+    Account, Batch, Facts, Leaver, Ledger,
     import::{Importer, Settings, Stopping, serve},
-    lane::Limits,
+    lane::{Lane, Limits},
     router::Router,
 };
 use veneur_metric::{Context, Kind, Partial, PartialValue, Scope, Tags};
@@ -332,4 +332,33 @@ async fn a_member_that_vanishes_before_it_got_anything_gets_nothing() {
     proxy.import(&Facts::default(), 200);
     proxy.until("everything is delivered", |ledger| ledger.acknowledged == 200).await;
     assert_eq!((vanished.seen().len(), other.seen().len()), (0, 200));
+}
+
+#[tokio::test]
+async fn what_comes_before_any_member_is_known_waits_at_its_sender() {
+    let member = Peer::start().await;
+    let proxy = proxy(LONG, Vec::new());
+    assert_eq!(proxy.router.import(&Facts::default(), vec![counter("c")]), Err(Stopping));
+    assert_eq!(proxy.account.snapshot(), Ledger::default(), "it is the sender's still");
+
+    let (router, mut tasks) = (Arc::clone(&proxy.router), JoinSet::new());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("bound").to_string();
+    let never = std::future::pending();
+    tasks.spawn(async move { serve(listener, Settings::default(), router, never).await.expect("serves") });
+    let account = Arc::new(Account::default());
+    let lane = Lane::new(address, LIMITS, Arc::clone(&account));
+    tasks.spawn(lane.clone().run());
+    account.record(|ledger| (ledger.produced, ledger.held) = (1, 1));
+    Batch::split([counter("c")], Facts::default).into_iter().for_each(|batch| lane.offer(batch));
+    let tried = || lane.take_durations().len();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while tried() == 0 {
+        assert!(tokio::time::Instant::now() < deadline, "it is tried");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    proxy.router.change(0, vec![member.member("member")]);
+    proxy.until("it has arrived", |ledger| ledger.acknowledged == 1).await;
+    let ledger = account.snapshot();
+    assert_eq!((ledger.uncertain, ledger.dropped.len()), (0, 0), "{ledger:?}");
 }
