@@ -59,8 +59,9 @@ struct Queue {
     account: Arc<Account>,
     state: Mutex<State>,
     changed: Notify,
-    /// Told when the peer's health changes.
+    /// Told when the peer's health changes, and when something comes back that others have to take.
     noticed: Arc<Notify>,
+    hurried: CancellationToken,
     closed: CancellationToken,
     given_up: CancellationToken,
 }
@@ -94,6 +95,7 @@ impl Lane {
                 state: Mutex::default(),
                 changed: Notify::new(),
                 noticed,
+                hurried: CancellationToken::new(),
                 closed: CancellationToken::new(),
                 given_up: CancellationToken::new(),
             }),
@@ -150,8 +152,14 @@ impl Lane {
         state.waiting.is_empty() && state.out == 0
     }
 
+    /// Lets [`run`](Self::run) try again without long pauses, because there is little time left.
+    pub fn hurry(&self) {
+        self.queue.hurried.cancel();
+    }
+
     /// Lets [`run`](Self::run) end once everything that waits is delivered.
     pub fn close(&self) {
+        self.hurry();
         self.queue.closed.cancel();
         self.queue.changed.notify_one();
     }
@@ -253,6 +261,10 @@ impl Queue {
         state.waiting.push_front((batch, since));
         let dropped = state.shrink(self.limits.max_bytes);
         state.drop_held(&self.account, "queue_full", dropped);
+        drop(state);
+        if self.closed.is_cancelled() {
+            self.noticed.notify_one();
+        }
     }
 
     /// Notes that a batch was answered, or not, and that the peer could not carry some of it.

@@ -30,13 +30,16 @@ use crate::{
     clock::{millis, now_ms},
     connect::{Manner, Target},
     import::{Importer, Stopping},
-    lane::{Lane, Limits},
+    lane::{Health, Lane, Limits},
     packed::{Arrived, Packing},
 };
 use absent::{Absent, Turn};
 use address::{Addressed, address};
 use group::Group;
 pub use view::{MemberView, RingView};
+
+/// How often a draining router looks whether anything is held still, and gives it away.
+const DRAIN_TURN: Duration = Duration::from_millis(20);
 
 /// Routes imported metrics over the ring that governs their stamp.
 #[derive(Debug)]
@@ -187,21 +190,33 @@ impl Router {
         routes.ready
     }
 
-    /// Takes nothing more, and delivers what is held, for as long as `budget` lasts; the rest is dropped and counted.
+    /// Takes nothing more, and delivers what is held, to second choices where need be, for as long as `budget` lasts; the
+    /// rest is dropped and counted. A silent member has half of it.
     pub async fn drain(&self, budget: Duration) {
+        let begun = Instant::now();
+        self.routes().draining = true;
+        // Lanes stay open meanwhile: what one cannot deliver may be another's yet.
+        while begun.elapsed() < budget && !self.is_drained(begun.elapsed() > budget / 2) {
+            tokio::time::sleep(DRAIN_TURN).await;
+        }
         let (lanes, mut tasks) = {
             let mut routes = self.routes();
-            routes.draining = true;
             let mut lanes: Vec<Lane> = std::mem::take(&mut routes.lanes).into_values().collect();
             lanes.append(&mut routes.retiring);
             (lanes, std::mem::take(&mut routes.tasks))
         };
-        lanes.iter().for_each(Lane::close);
-        let delivered = tokio::time::timeout(budget, async { while tasks.join_next().await.is_some() {} }).await;
-        if delivered.is_err() {
-            tasks.shutdown().await;
-        }
+        tasks.shutdown().await;
         lanes.iter().for_each(Lane::abandon);
+    }
+
+    /// Gives away once more what members do not take, and says whether nothing is held any more.
+    fn is_drained(&self, impatient: bool) -> bool {
+        let mut routes = self.routes();
+        self.look(&mut routes, impatient);
+        self.retire(&mut routes);
+        self.rehome_stranded(&mut routes);
+        routes.lanes.values().for_each(Lane::hurry);
+        routes.retiring.is_empty() && routes.lanes.values().all(Lane::is_empty)
     }
 
     /// Passes over members that do not answer, and ends lanes whose member has left every ring, as they empty. At each
@@ -217,7 +232,7 @@ impl Router {
                 () = boundary => true,
             };
             let mut routes = self.routes();
-            self.look(&mut routes);
+            self.look(&mut routes, false);
             self.retire(&mut routes);
             if at_boundary {
                 self.rehome_stranded(&mut routes);
@@ -225,11 +240,15 @@ impl Router {
         }
     }
 
-    /// Looks how all members do.
-    fn look(&self, routes: &mut Routes) {
+    /// Looks how all members do. `impatient`: one that is silent is as good as dead.
+    fn look(&self, routes: &mut Routes, impatient: bool) {
         let now_ms = now_ms();
         for (member, lane) in routes.lanes.clone() {
-            match routes.absent.look(&member, lane.health(), now_ms, self.interval) {
+            let health = match lane.health() {
+                Health::Silent(_) if impatient => Health::Dead,
+                health => health,
+            };
+            match routes.absent.look(&member, health, now_ms, self.interval) {
                 Turn::Left => {
                     tracing::warn!(member = member.name, "Member does not answer: passed over");
                     self.rehome(routes, &member);
@@ -318,9 +337,13 @@ impl Router {
             routes.absent.forget(&member);
             if let Some(lane) = routes.lanes.remove(&member) {
                 self.rehome_batches(routes, lane.take_waiting());
-                lane.close();
+                lane.give_up();
                 routes.retiring.push(lane);
             }
+        }
+        // What was being sent when its member left may have come back since.
+        for lane in routes.retiring.clone() {
+            self.rehome_batches(routes, lane.take_waiting());
         }
         routes.retiring.retain(|lane| !lane.is_empty());
         while let Some(ended) = routes.tasks.try_join_next() {

@@ -170,8 +170,7 @@ impl<'a> Delivering<'a> {
     }
 
     async fn pause(&mut self) {
-        // Once closed there is no time for long pauses.
-        let paused = self.queue.closed.run_until_cancelled(tokio::time::sleep(self.retry)).await;
+        let paused = self.queue.hurried.run_until_cancelled(tokio::time::sleep(self.retry)).await;
         if paused.is_none() {
             self.queue.given_up.run_until_cancelled(tokio::time::sleep(FIRST_RETRY)).await;
         }

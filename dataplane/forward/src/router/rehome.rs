@@ -21,8 +21,8 @@ impl Router {
     /// Gives away what came back to the lane of a member after it was passed over, or found nobody then.
     pub(super) fn rehome_stranded(&self, routes: &mut Routes) {
         let Routes { timeline, lanes, absent, .. } = &*routes;
-        // One that is passed over for some stamps only would send those back.
-        if !timeline.rings().flat_map(|ring| ring.members()).any(|member| !absent.contains(member)) {
+        // Where a ring has no other member, or only such as are passed over for some stamps, it would come back.
+        if !timeline.rings().all(|ring| ring.members().iter().any(|member| !absent.contains(member))) {
             return;
         }
         let strands = |(member, lane): &(&Member, &Lane)| absent.is_away(member) && lane.waiting().0 > 0;

@@ -7,7 +7,7 @@
 //! | 408 | the body did not come in time |
 //! | 413 | the body is larger than is taken, as it came or inflated |
 //! | 415 | a `Content-Encoding` other than `deflate` |
-//! | 503 | too many bodies wait; or this instance stops, or knows nobody to give it to: what was not taken before is on no ledger |
+//! | 503 | too many bodies wait; or this instance stops, or knows nobody to give it to: nothing more was taken |
 //!
 //! The original answers before it merges, and so its senders take for done what can still be lost.
 
@@ -233,7 +233,7 @@ enum Problem {
     Body(#[from] BadBody),
     #[error("too many imports wait: send it later, or to another instance")]
     Busy,
-    #[error("stopping: send it to another instance")]
+    #[error("nothing is taken here at present: send it to another instance, or again")]
     Stopping,
     #[error("a defect: {0}")]
     Defect(String),
