@@ -46,6 +46,18 @@ pub struct Counts {
     pub lost_with_member: u64,
 }
 
+impl Counts {
+    /// Adds what became of others.
+    pub fn add(&mut self, other: &Self) {
+        self.acknowledged += other.acknowledged;
+        self.uncertain += other.uncertain;
+        self.lost_with_member += other.lost_with_member;
+        for (reason, count) in &other.dropped {
+            *self.dropped.entry(reason).or_default() += count;
+        }
+    }
+}
+
 /// Hands batches to one peer. Offering never waits: a slow peer delays nobody but itself.
 #[derive(Debug, Clone)]
 pub struct Lane {

@@ -63,7 +63,7 @@ struct Routes {
     /// Members that are passed over.
     absent: Absent,
     /// Lanes of members that are in no ring any more, until they are empty.
-    retiring: Vec<Lane>,
+    retiring: Vec<(Member, Lane)>,
     /// Set once, when what is held is being delivered for the last time.
     draining: bool,
     tasks: JoinSet<()>,
@@ -202,7 +202,7 @@ impl Router {
         let (lanes, mut tasks) = {
             let mut routes = self.routes();
             let mut lanes: Vec<Lane> = std::mem::take(&mut routes.lanes).into_values().collect();
-            lanes.append(&mut routes.retiring);
+            lanes.extend(std::mem::take(&mut routes.retiring).into_iter().map(|(_, lane)| lane));
             (lanes, std::mem::take(&mut routes.tasks))
         };
         tasks.shutdown().await;
@@ -338,14 +338,14 @@ impl Router {
             if let Some(lane) = routes.lanes.remove(&member) {
                 self.rehome_batches(routes, lane.take_waiting());
                 lane.give_up();
-                routes.retiring.push(lane);
+                routes.retiring.push((member, lane));
             }
         }
         // What was being sent when its member left may have come back since.
-        for lane in routes.retiring.clone() {
+        for (_, lane) in routes.retiring.clone() {
             self.rehome_batches(routes, lane.take_waiting());
         }
-        routes.retiring.retain(|lane| !lane.is_empty());
+        routes.retiring.retain(|(_, lane)| !lane.is_empty());
         while let Some(ended) = routes.tasks.try_join_next() {
             if let Err(panicked) = ended {
                 tracing::error!(%panicked, "A lane's task failed: what it held waits until the process ends");

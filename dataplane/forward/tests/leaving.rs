@@ -107,6 +107,10 @@ async fn what_a_member_did_not_take_when_it_left_goes_to_one_that_stays() {
     let enters = tokio::task::spawn_blocking(move || enters.recv().map(|()| enters)).await.expect("no panic");
     let _enters = enters.expect("it is under way");
     router.change(1, vec![stays]);
+    let view = router.view();
+    let names: Vec<&str> = view.left.iter().map(|member| member.name.as_str()).collect();
+    assert_eq!((names, view.members.len()), (vec!["left"], 1), "it is shown while something is on its way to it");
+    assert!(router.take_counts().contains_key(&view.left[0].address));
     drop(release);
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {

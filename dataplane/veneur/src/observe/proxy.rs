@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use veneur_aggregate::{Budget, Interval, Publishing};
 use veneur_config::{Proxy, Server};
-use veneur_forward::{Ledger, discovery::TallyView, lane::Counts, router::RingView};
+use veneur_forward::{Ledger, dialect::Dialect, discovery::TallyView, lane::Counts, router::RingView};
 use veneur_metric::{Point, Stamp};
 use veneur_wire::{encode_point, metricpb::Metric};
 
@@ -123,11 +123,14 @@ fn write(lines: &mut Lines<'_>, before: &Seen, now: &Seen, ring: &RingView) {
     let mut lost: Vec<(&str, u64)> =
         new.dropped.iter().map(|(reason, count)| (*reason, count - dropped(old, reason))).collect();
     lost.push(("uncertain", new.uncertain - old.uncertain));
-    lost.push(("lost_with_member", new.lost_with_member - old.lost_with_member));
-    for (cause, count) in lost {
+    // They were answered OK, and are among those already.
+    let answered = ("lost_with_member", new.lost_with_member - old.lost_with_member);
+    for (cause, count) in lost.iter().copied().chain([answered]) {
         let cause = [("cause", cause)];
         lines.count("proxy.proxied_metrics_failed", count, &cause);
         lines.count("forward.error_total", count, &cause);
+    }
+    for (_, count) in lost {
         lines.count("forward.metrics_count", count, &[("error", "dropped")]);
     }
     let unrouted = dropped(new, "no_member") - dropped(old, "no_member");
@@ -138,7 +141,11 @@ fn write(lines: &mut Lines<'_>, before: &Seen, now: &Seen, ring: &RingView) {
         let earlier = before.members.get(destination).map_or(0, |(counts, _)| counts.acknowledged);
         // A lane that was made anew counts from zero.
         let more = counts.acknowledged.checked_sub(earlier).unwrap_or(counts.acknowledged);
-        lines.count("metrics_by_destination", more, &[("destination", destination), ("protocol", "grpc")]);
+        let protocol = match Dialect::of(destination).0 {
+            Dialect::Stream | Dialect::Unary => "grpc",
+            Dialect::Http => "http",
+        };
+        lines.count("metrics_by_destination", more, &[("destination", destination), ("protocol", protocol)]);
         for took in took {
             lines.gauge("forward.send_latency_ns", took.as_nanos(), &[("destination", destination)]);
         }
@@ -173,10 +180,14 @@ mod tests {
             acknowledged: 7,
             uncertain: 1,
             dropped: [("queue_full", 2)].into(),
+            lost_with_member: 3,
             ..Ledger::default()
         };
         let counts = Counts { acknowledged: 7, ..Counts::default() };
-        let members = [("g:8128".to_owned(), (counts.clone(), Vec::new()))].into();
+        let posted = Counts { acknowledged: 2, ..Counts::default() };
+        let members =
+            [("g:8128".to_owned(), (counts.clone(), Vec::new())), ("http://h:8127".to_owned(), (posted, Vec::new()))]
+                .into();
         let member = MemberView {
             name: "g".into(),
             address: "g:8128".into(),
@@ -185,7 +196,7 @@ mod tests {
             waiting_bytes: 3,
             counts,
         };
-        let ring = RingView { hash: String::new(), blind: None, members: vec![member] };
+        let ring = RingView { hash: String::new(), blind: None, members: vec![member], left: Vec::new() };
         write(&mut lines, &Seen::default(), &Seen { ledger, members, discovery: None }, &ring);
         let text = lines.into_text();
         for line in [
@@ -194,11 +205,16 @@ mod tests {
             "veneur_proxy.proxy.proxied_metrics_failed:2|c|#cause:queue_full",
             "veneur_proxy.forward.error_total:1|c|#cause:uncertain",
             "veneur_proxy.metrics_by_destination:7|c|#destination:g:8128,protocol:grpc",
+            "veneur_proxy.metrics_by_destination:2|c|#destination:http://h:8127,protocol:http",
+            "veneur_proxy.forward.error_total:3|c|#cause:lost_with_member",
             "veneur_proxy.forward.buffer_bytes:3|g|#destination:g:8128",
             "veneur_proxy.discoverer.destination_number:1|g",
             "veneur_proxy.unaccounted:0|g",
         ] {
             assert!(text.lines().any(|told| told == line), "{line} is not in\n{text}");
         }
+        let dropped: Vec<&str> = text.lines().filter(|line| line.contains("error:dropped")).collect();
+        let each = ["2", "1"].map(|count| format!("veneur_proxy.forward.metrics_count:{count}|c|#error:dropped"));
+        assert_eq!(dropped, each, "what was answered OK before its member died is no second loss");
     }
 }
