@@ -1,8 +1,9 @@
 //! Taking connections: plain or with TLS, no more than there may be.
 
 use std::{
+    collections::HashMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
@@ -14,7 +15,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
-    time::Sleep,
+    time::{Instant, Sleep},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::either::Either;
@@ -25,6 +26,12 @@ use crate::import::Settings;
 
 /// Pause after the system has refused to give a connection, as for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Refused peers that are told of one by one, at the most: anybody may knock.
+const MOST_REFUSED: usize = 64;
+
+/// A refused peer that has not tried for this long gives its place to another.
+const GONE_AFTER: Duration = Duration::from_mins(10);
 
 /// A connection taken.
 #[derive(Debug)]
@@ -43,7 +50,7 @@ pub(crate) async fn accept(listener: TcpListener, settings: Settings, taken: mps
     let cut = settings.cut_after();
     let Settings { tls: guard, max_connections: most, handshake_timeout, .. } = settings;
     let places = Arc::new(Semaphore::new(most));
-    let (mut full, refused) = (Condition::default(), Arc::new(Mutex::new(Condition::default())));
+    let (mut full, refused) = (Condition::default(), Arc::new(Mutex::new(Refused::default())));
     let mut handshakes = JoinSet::new();
     loop {
         let (stream, peer) = tokio::select! {
@@ -81,7 +88,7 @@ pub(crate) async fn accept(listener: TcpListener, settings: Settings, taken: mps
                 handshakes.spawn(async move {
                     match shake(&tls, stream, handshake_timeout).await {
                         Ok(stream) => {
-                            refused.lock().unwrap_or_else(PoisonError::into_inner).look(0);
+                            refused.lock().unwrap_or_else(PoisonError::into_inner).forget(peer.ip());
                             let stream = Either::Right(Box::new(stream));
                             drop(taken.send(Ok(Accepted::new(stream, peer, cut, place))).await);
                         }
@@ -98,10 +105,35 @@ async fn shake(tls: &TlsAcceptor, stream: TcpStream, within: Duration) -> io::Re
     shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// A peer that is not admitted is told of once, until one is admitted again.
-fn tell(refused: &Mutex<Condition>, peer: SocketAddr, error: &io::Error) {
+/// Peers that could not agree on TLS, and when they last tried.
+#[derive(Debug, Default)]
+struct Refused(HashMap<IpAddr, Instant>);
+
+impl Refused {
+    /// Whether this peer is to be told of: once, until it is admitted, and not more than so many at a time.
+    fn is_news(&mut self, peer: IpAddr, now: Instant) -> bool {
+        if let Some(last) = self.0.get_mut(&peer) {
+            *last = now;
+            return false;
+        }
+        if self.0.len() >= MOST_REFUSED {
+            self.0.retain(|_, last| now.duration_since(*last) < GONE_AFTER);
+        }
+        let has_room = self.0.len() < MOST_REFUSED;
+        if has_room {
+            self.0.insert(peer, now);
+        }
+        has_room
+    }
+
+    fn forget(&mut self, peer: IpAddr) {
+        self.0.remove(&peer);
+    }
+}
+
+fn tell(refused: &Mutex<Refused>, peer: SocketAddr, error: &io::Error) {
     let problem = crate::client::chain(error);
-    if refused.lock().unwrap_or_else(PoisonError::into_inner).look(1) == Some(Turn::Begun) {
+    if refused.lock().unwrap_or_else(PoisonError::into_inner).is_news(peer.ip(), Instant::now()) {
         tracing::warn!(%peer, problem, "Refused a peer that could not agree on TLS");
     } else {
         tracing::debug!(%peer, problem, "Refused a peer that could not agree on TLS");
@@ -160,5 +192,29 @@ impl AsyncWrite for Accepted {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refused_peer_is_told_of_once_until_it_is_admitted() {
+        let (mut refused, now) = (Refused::default(), Instant::now());
+        let peer = |last: u8| IpAddr::from([10, 0, 0, last]);
+        assert!(refused.is_news(peer(1), now) && refused.is_news(peer(2), now), "the second is not the first");
+        assert!(!refused.is_news(peer(1), now));
+        refused.forget(peer(2));
+        assert!(refused.is_news(peer(2), now) && !refused.is_news(peer(1), now));
+    }
+
+    #[test]
+    fn strangers_without_number_fill_neither_log_nor_memory() {
+        let (mut refused, now) = (Refused::default(), Instant::now());
+        let told = (0..=255).filter(|last| refused.is_news(IpAddr::from([10, 0, 0, *last]), now)).count();
+        assert_eq!((told, refused.0.len()), (MOST_REFUSED, MOST_REFUSED));
+        assert!(refused.is_news(IpAddr::from([10, 0, 1, 0]), now + GONE_AFTER), "who went away makes room");
+        assert_eq!(refused.0.len(), 1);
     }
 }
