@@ -61,8 +61,8 @@ impl Carried for Message {
     }
 
     fn read(message: Bytes) -> Result<Self, Status> {
-        bounded(&message)?;
-        Ok(Self(message))
+        // An error would end the stream, and its other metrics with it. An empty message counts as one that is incomplete.
+        Ok(if is_bounded(&message) { Self(message) } else { Self::default() })
     }
 }
 
@@ -76,23 +76,18 @@ impl Carried for List {
         if length < message.len() {
             return Err(Status::internal("the list of metrics is broken"));
         }
-        few(fields)?;
+        if fields > MOST_FIELDS {
+            let problem = format!("the message has more than {MOST_FIELDS} fields: send metrics in several");
+            return Err(Status::resource_exhausted(problem));
+        }
         Ok(Self(message))
     }
 }
 
-/// Refuses messages of too many fields before they are read.
-fn bounded(message: &[u8]) -> Result<(), Status> {
+/// Whether a message has few enough fields to be read.
+fn is_bounded(message: &[u8]) -> bool {
     // A field takes two bytes at least.
-    if message.len() > 2 * MOST_FIELDS { few(fields(message).0) } else { Ok(()) }
-}
-
-fn few(fields: usize) -> Result<(), Status> {
-    if fields > MOST_FIELDS {
-        let problem = format!("the message has more than {MOST_FIELDS} fields: send metrics in several");
-        return Err(Status::resource_exhausted(problem));
-    }
-    Ok(())
+    message.len() <= 2 * MOST_FIELDS || fields(message).0 <= MOST_FIELDS
 }
 
 /// The codec of the generated code.

@@ -54,6 +54,20 @@ fn batch(count: u32) -> Batch {
 }
 
 #[tokio::test]
+async fn a_metric_of_too_many_fields_costs_its_neighbours_nothing() {
+    let (address, seen, _serving) = server(Settings::default()).await;
+    let metric =
+        |name: &str, tags: usize| Metric { name: name.into(), tags: vec!["t".into(); tags], ..Metric::default() };
+    let metrics = [metric("before", 1), metric("hostile", 140_000), metric("after", 1)];
+    let mut client = Client::new(&address);
+    for batch in Batch::split(metrics, Facts::default) {
+        let outcome = client.send(batch).await.outcome;
+        assert!(matches!(outcome, Outcome::Acknowledged(_)), "{outcome:?}");
+    }
+    assert_eq!(*seen.0.lock().expect("not poisoned"), 3, "it counts as one that says nothing");
+}
+
+#[tokio::test]
 async fn connections_beyond_the_bound_are_refused_until_one_ends() {
     let (address, _, _serving) = server(Settings { max_connections: 2, ..Settings::default() }).await;
     let mut clients = [Client::new(&address), Client::new(&address)];
