@@ -27,6 +27,8 @@ pub(crate) struct Fleet {
     pub(crate) locals: Vec<(Process, SocketAddr)>,
     pub(crate) proxies: Vec<Process>,
     pub(crate) globals: Vec<Process>,
+    /// Where each of them imports, by which proxies know it.
+    pub(crate) members: Vec<String>,
     _intake: JoinSet<std::io::Result<()>>,
     _folder: TempDir,
 }
@@ -83,7 +85,7 @@ impl Fleet {
         for process in globals.iter_mut().chain(&mut proxies).chain(locals.iter_mut().map(|(process, _)| process)) {
             process.ready().await;
         }
-        Self { intake, locals, proxies, globals, _intake: serving, _folder: folder }
+        Self { intake, locals, proxies, globals, members: addresses, _intake: serving, _folder: folder }
     }
 
     /// Stops all, in the order of the data.
