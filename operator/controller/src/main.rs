@@ -313,14 +313,20 @@ struct Leader {
 impl Leader {
     /// What only one replica does at a time, until `stop`.
     async fn work(self, stop: CancellationToken) {
-        let Self { context, pods, pipelines, evicting, rivals, safe, configuration, certificates } = self;
         let mut tasks = JoinSet::new();
         // The webhook is this release's own, whichever of them reconciles.
-        if let Some(safe) = safe {
-            tasks.spawn(configuration.publish(safe, stop.clone()));
+        if let Some(safe) = self.safe.clone() {
+            tasks.spawn(self.configuration.clone().publish(safe, stop.clone()));
         }
-        rivals.until_alone(&stop).await;
-        tasks.spawn(rivals.watch(stop.clone()));
+        let until = stop.clone();
+        tasks.spawn(async move { self.rivals.alone(&until, || self.clone().reconcile(until.clone())).await });
+        all(tasks, stop).await;
+    }
+
+    /// What only one operator of a cluster does at a time, until `stop`.
+    async fn reconcile(self, stop: CancellationToken) {
+        let Self { context, pods, pipelines, evicting, certificates, .. } = self;
+        let mut tasks = JoinSet::new();
         if let Some(certificates) = certificates {
             tasks.spawn(certificates.rotate(pipelines.clone(), stop.clone()));
         }

@@ -2,7 +2,8 @@
 //!
 //! Replicas of one release share a Lease. A second release, in another namespace or under another name, has a Lease of its
 //! own, so both would lead, and undo each other's writes. Every operator's Lease bears one label: who finds an older one
-//! that is renewed stands back until that ends, and both tell.
+//! that is renewed stands back until that ends, also in the middle of its work, and both tell. Nobody is alone who cannot
+//! look.
 
 use std::time::Duration;
 
@@ -21,6 +22,11 @@ use crate::{
 
 /// How often it is looked. A Lease runs out in 15 s.
 const LOOK: Duration = Duration::from_secs(15);
+/// After a look that failed.
+const RETRY: Duration = Duration::from_secs(3);
+/// A Lease that was given back counts as held for twice this, as one that was not: the next replica of a rolling upgrade
+/// takes it within seconds, and the duration written in it is that of nobody.
+const GIVEN_BACK: SignedDuration = SignedDuration::from_secs(15);
 
 /// Looks for others.
 #[derive(Clone)]
@@ -43,7 +49,7 @@ impl std::fmt::Debug for Rivals {
 pub struct Rival {
     /// Namespace and name of its Lease.
     pub lease: String,
-    /// The pod that holds it.
+    /// The pod that holds it; empty, where one has just given it back.
     pub holder: String,
     /// Whether it was there before this one.
     pub older: bool,
@@ -56,65 +62,100 @@ impl Rivals {
         Self { leases: Api::all(client), namespace, lease, events, telemetry }
     }
 
-    /// Returns when no older operator leads, or when told to stop.
-    pub async fn until_alone(&self, stop: &CancellationToken) {
-        let mut told = false;
+    /// Does `work` whenever no older operator leads, until `stop`; returns early only where `work` does. Where an older one
+    /// comes, the work is dropped where it stands.
+    pub async fn alone<W: Future<Output = ()>>(&self, stop: &CancellationToken, work: impl Fn() -> W) {
         loop {
-            let older = self.look().await.into_iter().find(|rival| rival.older);
-            let Some(rival) = older else {
-                if told {
-                    tracing::info!(action = "lead", "The other operator is gone: reconciling");
-                }
+            self.until_alone(stop).await;
+            if stop.is_cancelled() {
                 return;
-            };
-            if !told {
-                told = true;
-                self.tell(&format!(
-                    "operator {} (lease {}) reconciles the pipelines of this cluster already, so this one stands back: \
-                     uninstall one of the two releases",
-                    rival.holder, rival.lease
-                ))
-                .await;
             }
             tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
-                () = stop.cancelled() => return,
+                () = work() => return,
+                () = self.until_older() => tracing::warn!(action = "lead", "An older operator leads: not reconciling any more"),
             }
         }
     }
 
-    /// Tells of younger ones that stand back, until told to stop.
-    pub async fn watch(self, stop: CancellationToken) {
-        let mut known = Vec::new();
+    /// Returns when no older operator leads, or when told to stop.
+    async fn until_alone(&self, stop: &CancellationToken) {
+        let (mut told, mut failing, mut given_time) = (false, false, false);
         loop {
-            let rivals = self.look().await;
-            for rival in rivals.iter().filter(|rival| !known.contains(*rival)) {
-                self.tell(&format!(
-                    "operator {} (lease {}) would reconcile the same pipelines and stands back: uninstall one of the two \
-                     releases",
-                    rival.holder, rival.lease
-                ))
-                .await;
-            }
-            known = rivals;
+            let wait = match self.look(&mut failing).await {
+                None => RETRY,
+                Some(rivals) => match rivals.iter().find(|rival| rival.older) {
+                    Some(rival) => {
+                        if !told {
+                            told = true;
+                            self.tell(&format!(
+                                "{rival} reconciles the pipelines of this cluster already, so this one stands back: \
+                                 uninstall one of the two releases"
+                            ))
+                            .await;
+                        }
+                        LOOK
+                    }
+                    // A younger one that leads looks as often, and gives way.
+                    None if !rivals.is_empty() && !given_time => {
+                        given_time = true;
+                        LOOK + RETRY
+                    }
+                    None => {
+                        if told {
+                            tracing::info!(action = "lead", "The other operator is gone: reconciling");
+                        }
+                        return;
+                    }
+                },
+            };
             tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => return,
             }
         }
     }
 
-    async fn look(&self) -> Vec<Rival> {
-        let ours = ListParams::default().labels(&format!("{MANAGED_BY}={FIELD_MANAGER}"));
-        let rivals = match self.leases.list(&ours).await {
-            Ok(leases) => rivals(&leases.items, &self.namespace, &self.lease, Timestamp::now()),
-            Err(error) => {
-                tracing::warn!(%error, "Cannot look for other operators: install the chart's roles of this version");
-                Vec::new()
+    /// Returns when an older operator leads; tells of younger ones, which stand back.
+    async fn until_older(&self) {
+        let (mut known, mut failing) = (Vec::new(), false);
+        loop {
+            if let Some(rivals) = self.look(&mut failing).await {
+                if rivals.iter().any(|rival| rival.older) {
+                    return;
+                }
+                for rival in rivals.iter().filter(|rival| !known.contains(*rival)) {
+                    self.tell(&format!(
+                        "{rival} would reconcile the same pipelines and stands back: uninstall one of the two releases"
+                    ))
+                    .await;
+                }
+                known = rivals;
             }
-        };
-        self.telemetry.rivals(rivals.len());
-        rivals
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// The others; none where that cannot be seen, which is told when it begins.
+    async fn look(&self, failing: &mut bool) -> Option<Vec<Rival>> {
+        let ours = ListParams::default().labels(&format!("{MANAGED_BY}={FIELD_MANAGER}"));
+        match self.leases.list(&ours).await {
+            Ok(leases) => {
+                *failing = false;
+                let rivals = rivals(&leases.items, &self.namespace, &self.lease, Timestamp::now());
+                self.telemetry.rivals(rivals.len());
+                Some(rivals)
+            }
+            Err(error) => {
+                if !std::mem::replace(failing, true) {
+                    tracing::warn!(
+                        %error,
+                        "Cannot look for other operators, and who does not reconcile yet waits for that: are the chart's \
+                         roles of this version installed?"
+                    );
+                }
+                None
+            }
+        }
     }
 
     async fn tell(&self, note: &str) {
@@ -131,8 +172,17 @@ impl Rivals {
     }
 }
 
+impl std::fmt::Display for Rival {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.holder.as_str() {
+            "" => write!(f, "the operator of lease {}", self.lease),
+            holder => write!(f, "operator {holder} (lease {})", self.lease),
+        }
+    }
+}
+
 /// The operators other than that of `namespace` and `name` whose Lease is held and was renewed within its duration. Of two
-/// Leases of one second, that with the lesser name is the older.
+/// Leases of one second, that with the lesser name is the older. A younger one that has given its Lease back is none.
 pub fn rivals(leases: &[Lease], namespace: &str, name: &str, now: Timestamp) -> Vec<Rival> {
     let id = |lease: &Lease| (lease.namespace().unwrap_or_default(), lease.name_any());
     let age = |lease: &Lease| (lease.creation_timestamp().map(|time| time.0), id(lease));
@@ -142,14 +192,17 @@ pub fn rivals(leases: &[Lease], namespace: &str, name: &str, now: Timestamp) -> 
         .filter(|lease| id(lease) != (namespace.to_owned(), name.to_owned()))
         .filter_map(|lease| {
             let spec = lease.spec.as_ref()?;
-            let holder = spec.holder_identity.clone().filter(|holder| !holder.is_empty())?;
-            let lasts = SignedDuration::from_secs(i64::from(spec.lease_duration_seconds?));
+            let holder = spec.holder_identity.clone().unwrap_or_default();
+            let written = SignedDuration::from_secs(i64::from(spec.lease_duration_seconds?));
+            let lasts = if holder.is_empty() { GIVEN_BACK } else { written };
             let (namespace, name) = id(lease);
+            let older = own.is_none_or(|own| age(lease) < age(own));
             // Twice, as clocks differ: standing back too long is better than two that write.
-            (now.duration_since(spec.renew_time.as_ref()?.0) <= lasts * 2).then(|| Rival {
+            let is_there = now.duration_since(spec.renew_time.as_ref()?.0) <= lasts * 2;
+            (is_there && (older || !holder.is_empty())).then(|| Rival {
                 lease: format!("{namespace}/{name}"),
                 holder,
-                older: own.is_none_or(|own| age(lease) < age(own)),
+                older,
             })
         })
         .collect()
@@ -157,9 +210,15 @@ pub fn rivals(leases: &[Lease], namespace: &str, name: &str, now: Timestamp) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
     use serde_json::json;
 
     use super::*;
+    use crate::test_support::{api_server, status};
 
     fn lease(namespace: &str, created: &str, renewed: &str, holder: &str) -> Lease {
         serde_json::from_value(json!({
@@ -188,6 +247,78 @@ mod tests {
     #[test]
     fn one_that_is_gone_is_no_rival() {
         assert!(of(lease("a", "2026-11-26T08:00:00Z", "2026-11-26T09:59:00.000000Z", "a-1")).is_empty(), "not renewed");
-        assert!(of(lease("a", "2026-11-26T08:00:00Z", "2026-11-26T10:00:05.000000Z", "")).is_empty(), "given back");
+        assert!(of(lease("a", "2026-11-26T08:00:00Z", "2026-11-26T09:59:30.000000Z", "")).is_empty(), "given back");
+        assert!(of(lease("b", "2026-11-26T09:30:00Z", "2026-11-26T10:00:09.000000Z", "")).is_empty(), "a younger one");
+    }
+
+    #[test]
+    fn an_older_one_whose_replicas_follow_each_other_is_still_there() {
+        let mut between = lease("a", "2026-11-26T08:00:00Z", "2026-11-26T10:00:05.000000Z", "");
+        between.spec.as_mut().expect("a spec").lease_duration_seconds = Some(1);
+        let older = of(between);
+        assert!(older[0].older);
+        assert_eq!(older[0].to_string(), "the operator of lease a/veneur-operator");
+    }
+
+    /// An operator of `own` beside what the API server lists; the number of a look, from 0 on, decides.
+    fn beside(answer: impl Fn(usize) -> Option<Vec<Lease>> + Clone + Send + 'static) -> (Rivals, Arc<AtomicUsize>) {
+        let looks = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&looks);
+        let (client, _) = api_server(move |_, path, body| {
+            if !path.contains("/leases") {
+                return Some((201, body.clone()));
+            }
+            Some(match answer(count.fetch_add(1, Ordering::SeqCst)) {
+                Some(items) => {
+                    let own = lease("own", "2026-11-26T09:00:00Z", &Timestamp::now().to_string(), "own-1");
+                    let items: Vec<Lease> = items.into_iter().chain([own]).collect();
+                    let kind = "LeaseList";
+                    (200, json!({"apiVersion": "coordination.k8s.io/v1", "kind": kind, "metadata": {}, "items": items}))
+                }
+                None => (500, status(500, "etcdserver: leader changed")),
+            })
+        });
+        let events = Events::new(client.clone(), None);
+        (Rivals::new(client, "own", "veneur-operator", events, Telemetry::new()), looks)
+    }
+
+    fn now(namespace: &str, created: &str) -> Lease {
+        lease(namespace, created, &Timestamp::now().to_string(), "other-1")
+    }
+
+    const OLDER: &str = "2026-11-26T08:00:00Z";
+    const YOUNGER: &str = "2026-11-26T09:30:00Z";
+
+    #[tokio::test(start_paused = true)]
+    async fn who_cannot_look_is_not_alone() {
+        let (rivals, looks) = beside(|look| (look >= 3).then(Vec::new));
+        rivals.until_alone(&CancellationToken::new()).await;
+        assert_eq!(looks.load(Ordering::SeqCst), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_older_one_that_comes_back_ends_the_work_until_it_is_gone() {
+        // Alone, an error while working, the older one for three looks, alone again.
+        let (rivals, looks) = beside(|look| match look {
+            0..=2 | 7.. => Some(Vec::new()),
+            3 => None,
+            _ => Some(vec![now("a", OLDER)]),
+        });
+        let (begun, stop) = (AtomicUsize::new(0), CancellationToken::new());
+        let work = || async {
+            if begun.fetch_add(1, Ordering::SeqCst) == 0 {
+                std::future::pending::<()>().await;
+            }
+        };
+        rivals.alone(&stop, work).await;
+        assert_eq!((begun.load(Ordering::SeqCst), looks.load(Ordering::SeqCst)), (2, 8));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_older_one_gives_a_younger_one_that_leads_time_to_see_it() {
+        let (rivals, _) = beside(|_| Some(vec![now("b", YOUNGER)]));
+        let begun = tokio::time::Instant::now();
+        rivals.until_alone(&CancellationToken::new()).await;
+        assert!(begun.elapsed() > LOOK, "{:?}", begun.elapsed());
     }
 }
