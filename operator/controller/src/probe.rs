@@ -32,7 +32,8 @@ const CALM: Duration = Duration::from_secs(30);
 const ANXIOUS: Duration = Duration::from_secs(3);
 /// As long as the API server waits by the chart's default.
 const PATIENCE: Duration = Duration::from_secs(5);
-const EMPTY_REVIEW: &[u8] = br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#;
+/// What is posted: it holds no pod, and so is not counted as one.
+pub(crate) const EMPTY_REVIEW: &[u8] = br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#;
 
 /// What the last probe found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -94,8 +94,12 @@ impl Webhook {
         let Ok(review) = serde_json::from_slice::<Value>(&body) else {
             return text(StatusCode::BAD_REQUEST, "the body is no JSON\n");
         };
-        let outcome = match self.review(&review).await {
-            Ok(outcome) => outcome.unwrap_or(Outcome::Untouched),
+        // As each replica's own probe posts it: nobody's pod, and so nothing to count.
+        let Some(pod) = review.pointer("/request/object") else {
+            return reviewed(&review, &Outcome::Untouched);
+        };
+        let outcome = match self.review(&review["request"], pod).await {
+            Ok(outcome) => outcome,
             Err(unknown) => {
                 tracing::warn!(%unknown, "Review answered with an error, as too little is known for another answer");
                 self.telemetry.admitted(Decision::Failed, None, begun.elapsed());
@@ -107,12 +111,8 @@ impl Webhook {
         reviewed(&review, &outcome)
     }
 
-    /// What becomes of the pod of a review; `None` where it has none.
-    async fn review(&self, review: &Value) -> Result<Option<Outcome>, Unknown> {
-        let Some((request, pod)) = review.get("request").and_then(|request| Some((request, request.get("object")?)))
-        else {
-            return Ok(None);
-        };
+    /// What becomes of the pod of a request.
+    async fn review(&self, request: &Value, pod: &Value) -> Result<Outcome, Unknown> {
         if !self.pipelines.wait_until_listed(PATIENCE).await {
             return Err(Unknown::Pipelines);
         }
@@ -137,7 +137,7 @@ impl Webhook {
         if request.get("dryRun").and_then(Value::as_bool) != Some(true) {
             self.notices.tell(pod, namespace, &outcome);
         }
-        Ok(Some(outcome))
+        Ok(outcome)
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
     namespaces::Namespaces,
     pipelines::pipelines,
     serve::serve,
-    telemetry::Decision,
+    telemetry::{Decision, Telemetry},
     test_support::{SMALLEST, Seen, api_server, defaults, pipeline},
 };
 
@@ -47,6 +47,7 @@ struct Running {
     leaf: Arc<CurrentLeaf>,
     authority: Authority,
     seen: Arc<Mutex<Vec<Seen>>>,
+    telemetry: Telemetry,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -81,7 +82,8 @@ async fn running() -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let known = ["shop", "elsewhere"].map(|name| Namespace { name: name.to_owned(), ..Namespace::default() });
-    let webhook = Webhook::new(view, Namespaces::of(known), defaults(), notices);
+    let telemetry = Telemetry::new();
+    let webhook = Webhook::new(view, Namespaces::of(known), defaults(), notices).counted(telemetry.clone());
     let acceptor = TlsAcceptor::from(Arc::new(config));
     tasks.spawn(serve(listener, Some(acceptor), stop.clone(), move |request| {
         let webhook = webhook.clone();
@@ -92,7 +94,7 @@ async fn running() -> Running {
     let trusted = CertificateDer::from_pem_slice(authority.certificate().pem.as_bytes()).expect("a certificate");
     roots.add(trusted).expect("an authority's certificate");
     let client = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    Running { address, tls: TlsConnector::from(Arc::new(client)), leaf, authority, seen, stop, tasks }
+    Running { address, tls: TlsConnector::from(Arc::new(client)), leaf, authority, seen, telemetry, stop, tasks }
 }
 
 impl Running {
@@ -227,6 +229,19 @@ async fn a_pod_of_an_unknown_namespace_is_left_to_the_failure_policy() {
 fn a_mistake_of_ours_is_counted_as_failed() {
     let mistake = failed(&asking("metrics/default"));
     assert_eq!(decision(&mistake), (Decision::Failed, Some(SkipReason::InternalError)));
+}
+
+#[tokio::test]
+async fn only_pods_are_counted_and_not_the_probe() {
+    let running = running().await;
+    let (status, body) = running.post("/inject", crate::probe::EMPTY_REVIEW.to_vec()).await;
+    let answer: Value = serde_json::from_slice(&body).expect("a review");
+    assert_eq!((status, &answer["response"]["allowed"]), (StatusCode::OK, &json!(true)));
+    let counted = || running.telemetry.text().lines().filter(|line| line.contains("admissions_total{")).count();
+    assert_eq!(counted(), 0, "{}", running.telemetry.text());
+    running.review(asking("metrics/default")).await;
+    assert_eq!(counted(), 1, "{}", running.telemetry.text());
+    running.end().await;
 }
 
 #[tokio::test]
