@@ -69,8 +69,9 @@ use crate::{
         .message("spec.routing[].sinks must name entries of spec.sinks")
 )]
 pub struct VeneurPipelineSpec {
-    /// `Managed`: the operator keeps every object as this spec says. `Paused`: it writes nothing but status, so that you can
-    /// change objects by hand; sidecars are still injected, as the spec says by then. Default `Managed`.
+    /// `Managed`: the operator keeps every object as this spec says. `Paused`: it writes nothing but status and certificates
+    /// that are about to end, so that you can change objects by hand; sidecars are still injected, as the spec says by
+    /// then. Default `Managed`.
     #[serde(default)]
     pub management: Management,
     /// Version of the data plane: the tag of `image.repository`. Empty: the version of the operator, so that pipelines

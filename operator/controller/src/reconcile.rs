@@ -137,7 +137,14 @@ async fn tell(
 async fn walk(pipeline: &VeneurPipeline, key: &Key, context: &Context) -> (Outcome, Result<Action, ReconcileError>) {
     let validated = match validate::validate(pipeline, &context.defaults) {
         Ok(validated) => validated,
-        Err(invalid) => return (Outcome::Invalid(invalid.to_string()), Ok(Action::await_change())),
+        Err(invalid) => {
+            let kept = Box::pin(certificate::keep_running(key, pipeline.controller_owner_ref(&()), context)).await;
+            let action = kept.map(|again| Action::requeue(again.min(spread(RESYNC, key))));
+            return (
+                Outcome::Invalid(invalid.to_string()),
+                action.map_err(|error| ReconcileError::Apply(error.into())),
+            );
+        }
     };
     let mut resources = build::build(&validated);
     let applier = Applier {
@@ -151,7 +158,7 @@ async fn walk(pipeline: &VeneurPipeline, key: &Key, context: &Context) -> (Outco
         Management::Managed => Mode::Managed,
         Management::Paused => Mode::Paused,
     };
-    let brought = match certificate::keep(&validated, key, &mut resources, mode, context).await {
+    let brought = match Box::pin(certificate::keep(&validated, key, &mut resources, mode, context)).await {
         Ok(again) => applier.apply(key, &resources, mode).await.map(|applied| (applied, again)),
         Err(error) => Err(error.into()),
     };

@@ -10,7 +10,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -165,8 +165,8 @@ pub struct TierCertificates {
     client: Client,
     safe: Safe,
     keyring: watch::Receiver<Kept>,
-    /// The hash of the bundle that each pipeline was last seen to have, by namespace and name.
-    has: Mutex<HashMap<(String, String), String>>,
+    /// What each pipeline was last seen to have, by namespace and name; none, where it is given nothing as things are.
+    has: Mutex<HashMap<(String, String), Option<Record>>>,
 }
 
 impl std::fmt::Debug for TierCertificates {
@@ -210,10 +210,30 @@ impl TierCertificates {
                 record
             }
         };
-        let key = (wanted.namespace.clone(), wanted.pipeline.clone());
-        self.has.lock().unwrap_or_else(PoisonError::into_inner).insert(key, record.bundle.clone());
+        self.note(wanted, Some(record.clone()));
         let left = SystemTime::from(record.renew).duration_since(now).unwrap_or(Duration::ZERO);
         Ok((record, left.min(self.safe.lifetimes().settle / 2)))
+    }
+
+    /// The same for a pipeline whose objects are left alone, and so what is `recorded` at them: what was issued since is
+    /// remembered here. A leader that begins knows it not, which costs one more certificate. Where nothing is recorded
+    /// nothing of ours runs.
+    pub async fn renew(&self, wanted: &Wanted, recorded: Option<Record>) -> Result<Duration, NoCertificate> {
+        let Some(recorded) = recorded else {
+            self.note(wanted, None);
+            return Ok(Duration::MAX);
+        };
+        let remembered = self.has().get(&id(wanted)).cloned().flatten();
+        let newest = remembered.filter(|known| known.issued > recorded.issued).unwrap_or(recorded);
+        self.ensure(wanted, Some(newest)).await.map(|(_, again)| again)
+    }
+
+    fn has(&self) -> MutexGuard<'_, HashMap<(String, String), Option<Record>>> {
+        self.has.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, wanted: &Wanted, record: Option<Record>) {
+        self.has().insert(id(wanted), record);
     }
 
     async fn write(&self, wanted: &Wanted, secret: &Secret) -> Result<(), NoCertificate> {
@@ -242,15 +262,19 @@ impl TierCertificates {
     }
 
     fn all_have(&self, pipelines: &Pipelines, bundle: &str) -> bool {
-        let has = self.has.lock().unwrap_or_else(PoisonError::into_inner);
+        let has = self.has();
         pipelines.is_listed()
             && pipelines.with(|pipelines| {
                 pipelines.iter().filter(|pipeline| asks(pipeline)).all(|pipeline| {
                     let key = (pipeline.namespace().unwrap_or_default(), pipeline.name_any());
-                    has.get(&key).is_some_and(|known| known == bundle)
+                    has.get(&key).is_some_and(|known| known.as_ref().is_none_or(|record| record.bundle == bundle))
                 })
             })
     }
+}
+
+fn id(wanted: &Wanted) -> (String, String) {
+    (wanted.namespace.clone(), wanted.pipeline.clone())
 }
 
 /// Whether the operator makes a pipeline's certificates.

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     certificates::keyring::{Lifetimes, Step},
-    test_support::{api_server, status},
+    test_support::{api_server, pipeline, status},
 };
 
 const SUBJECT: &str = "test tiers";
@@ -84,4 +84,34 @@ async fn a_secret_of_somebody_else_is_not_taken_over() {
     });
     let error = certificates(client).await.ensure(&wanted(), None).await.unwrap_err();
     assert_eq!(error.to_string(), "secret metrics/default-tls is somebody else's: remove it, or rename the pipeline");
+}
+
+/// What is listed, as the operator sees it.
+async fn listed(pipeline: VeneurPipeline) -> (Pipelines, tokio::task::JoinSet<()>) {
+    let listed = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": [pipeline]});
+    let (client, _) = api_server(move |_, path, _| (!path.contains("watch=true")).then(|| (200, listed.clone())));
+    let (view, watch) = crate::pipelines::pipelines();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(watch.run(client, CancellationToken::new()));
+    assert!(view.wait_until_listed(Duration::from_secs(10)).await, "the pipelines are listed");
+    (view, tasks)
+}
+
+#[tokio::test]
+async fn the_next_authority_waits_for_every_pipeline_that_has_a_certificate_and_for_no_other() {
+    let (pipelines, _tasks) = listed(pipeline("default", "{sinks: [], tls: {mode: SelfSigned}}")).await;
+    let (client, _) = api_server(|method, _, body| match method {
+        "POST" => Some((201, body.clone())),
+        _ => None,
+    });
+    let certificates = certificates(client).await;
+    let bundle = revision::of(&certificates.bundle());
+    assert!(!certificates.all_have(&pipelines, &bundle), "not looked at yet");
+    // As of a pipeline that is paused, or whose spec is not accepted, and has none.
+    assert_eq!(certificates.renew(&wanted(), None).await.unwrap(), Duration::MAX);
+    assert!(certificates.all_have(&pipelines, &bundle));
+    let (record, _) = certificates.ensure(&wanted(), None).await.unwrap();
+    assert!(certificates.all_have(&pipelines, &bundle) && !certificates.all_have(&pipelines, "another"));
+    certificates.renew(&wanted(), Some(record)).await.unwrap();
+    assert!(certificates.all_have(&pipelines, &bundle) && !certificates.all_have(&pipelines, "another"));
 }

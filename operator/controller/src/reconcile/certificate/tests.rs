@@ -48,6 +48,59 @@ async fn the_secret_goes_before_what_mounts_it_and_is_written_once() {
     assert!(secrets.is_empty(), "{secrets:?}");
 }
 
+fn held(spec: &str) -> Arc<Watched> {
+    Arc::new(serde_json::from_value(json!(pipeline("default", spec))).expect("a pipeline"))
+}
+
+#[tokio::test]
+async fn what_runs_on_while_nothing_is_written_has_its_certificate_renewed_once() {
+    for spec in [
+        "{sinks: [{name: debug, debug: {}}], tls: {mode: SelfSigned}, management: Paused}",
+        "{sinks: [{name: debug, debug: {}}], tls: {mode: Disabled}, management: Paused}",
+        "{sinks: [{name: debug, debug: {}}], tls: {mode: SelfSigned}, flush: {interval: abc}}",
+    ] {
+        let (client, seen) = api_server(|method, _, body| (method == "POST").then(|| (201, body.clone())));
+        let mut context = certifying(context(client)).await;
+        drop(reconcile(encrypted(), Arc::clone(&context)).await);
+        let writes = || -> Vec<String> {
+            let seen = std::mem::take(&mut *seen.lock().expect("no poison"));
+            let patches = seen.into_iter().filter(|(method, path, _)| method != "GET" && !path.contains("/events"));
+            let paths = patches.map(|(_, path, _)| path.split('?').next().unwrap_or_default().to_owned());
+            paths.filter(|path| !path.ends_with("/status")).collect()
+        };
+        drop(writes());
+        drop(reconcile(held(spec), Arc::clone(&context)).await);
+        assert!(writes().is_empty(), "{spec}: it is not due");
+
+        let key = Key::new("metrics", "default");
+        let mut seen = context.live.get(Kind::ConfigMap, &key, "default-veneur").expect("a ConfigMap").json();
+        let record = &mut seen["metadata"]["annotations"][RECORD];
+        let mut due = Record::of(record.as_str().expect("a record")).expect("one of ours");
+        (due.issued, due.renew) =
+            ("2026-01-01T00:00:00Z".parse().expect("a time"), "2026-03-01T00:00:00Z".parse().expect("a time"));
+        *record = json!(due.annotation());
+        context.live.wrote(Kind::ConfigMap, &seen);
+        // Another leader, which remembers nothing.
+        let safe = context.certificates.as_ref().expect("it has them").safe().clone();
+        let certificates = TierCertificates::new(context.client.clone(), safe);
+        Arc::get_mut(&mut context).expect("nobody reconciles").certificates = Some(Arc::new(certificates));
+        for expected in [&["/api/v1/namespaces/metrics/secrets/default-tls"][..], &[]] {
+            drop(reconcile(held(spec), Arc::clone(&context)).await);
+            assert_eq!(writes(), expected, "{spec}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn paused_without_a_certificate_gets_none() {
+    let (client, seen) = api_server(|method, _, body| (method == "POST").then(|| (201, body.clone())));
+    let context = certifying(context(client)).await;
+    let spec = "{sinks: [{name: debug, debug: {}}], tls: {mode: SelfSigned}, management: Paused}";
+    drop(reconcile(held(spec), context).await);
+    let seen = seen.lock().expect("no poison");
+    assert!(!seen.iter().any(|(_, path, _)| path.contains("/secrets/default-tls")), "{seen:?}");
+}
+
 #[tokio::test]
 async fn without_an_authority_the_pipeline_says_what_to_install_and_nothing_is_applied() {
     let (client, seen) = api_server(|_, _, _| None);
