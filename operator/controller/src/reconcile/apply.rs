@@ -4,8 +4,8 @@
 //! place sends no write at all. A field that another manager owns is taken over: the pipeline is where these objects are
 //! changed. An object that is not the pipeline's is never taken over: then nothing is written.
 //!
-//! Order: what others refer to, then globals, then proxies, and these only when the globals of that revision are rolled
-//! out; orphans last.
+//! Order: what others refer to, then globals, proxies and agents of nodes, each only when the tiers that it sends to are
+//! rolled out in their new revision; orphans last.
 
 mod compare;
 mod contest;
@@ -138,7 +138,7 @@ impl Applier {
         self.remove_orphans(pipeline, &objects, orphans::When::BeforeApplying, &mut applied).await?;
         for look in looks {
             if let Some(why) = applied.must_wait(&look) {
-                applied.waits = Some(why);
+                applied.waits.get_or_insert(why);
                 applied.keep(look.desired, look.live.as_ref());
                 continue;
             }
@@ -251,29 +251,33 @@ impl Applied {
         }
     }
 
-    /// Why a tier's new revision has to wait: the tier before it is not rolled out. A tier that is new, or whose pods stay
-    /// as they are, waits for nothing.
+    /// Why a tier's new revision has to wait: a tier before it is not rolled out. A tier that is new, or whose pods stay as
+    /// they are, waits for nothing.
     fn must_wait(&self, look: &Look<'_>) -> Option<String> {
         let Look { desired, live, .. } = look;
-        if desired.kind != Kind::Deployment || desired.role() != Some("proxy") {
-            return None;
-        }
+        let (who, before) = match desired.role()? {
+            "proxy" if desired.kind == Kind::Deployment => ("proxies wait", &[("globals", &self.global)][..]),
+            "node" if desired.kind == Kind::DaemonSet => {
+                ("agents of nodes wait", &[("globals", &self.global), ("proxies", &self.proxy)][..])
+            }
+            _ => return None,
+        };
         let running = live.as_ref()?.pointer(object::REVISION_POINTER).and_then(Value::as_str)?;
         if Some(running) == desired.revision.as_deref() {
             return None;
         }
-        let Sight::There(global) = &self.global else { return None };
-        if complete(global) {
-            return None;
-        }
-        let status = global.status.as_ref();
+        let (tier, deployment) = before.iter().find_map(|(tier, sight)| match sight {
+            Sight::There(deployment) if !complete(deployment) => Some((tier, deployment)),
+            _ => None,
+        })?;
+        let status = deployment.status.as_ref();
         Some(format!(
-            "proxies wait until the globals' new revision is rolled out: {} of {} are updated and available",
+            "{who} until the {tier}' new revision is rolled out: {} of {} are updated and available",
             status
                 .and_then(|status| status.updated_replicas)
                 .unwrap_or(0)
                 .min(status.and_then(|status| status.available_replicas).unwrap_or(0)),
-            global.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
+            deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
         ))
     }
 }

@@ -179,6 +179,43 @@ async fn proxies_wait_until_the_globals_new_revision_is_rolled_out() {
     assert_eq!(applied.waits, None);
 }
 
+/// The new spec in place, but for these objects, which are of the old one.
+fn but(old: &Validated, new: &Validated, behind: &[&str]) -> Live {
+    let before = Object::all_of(&build(old));
+    in_place(new, |object, json| {
+        if behind.contains(&object.to_string().as_str()) {
+            *json = before.iter().find(|old| old.to_string() == object.to_string()).map(stored).expect("it");
+        }
+    })
+}
+
+#[tokio::test]
+async fn agents_of_nodes_wait_until_both_tiers_that_take_what_they_send_are_rolled_out() {
+    const ALL: [&str; 3] = ["Deployment default-global", "Deployment default-proxy", "DaemonSet default-node"];
+    let with_agents = |more: &str| validated(&format!("{{node: {{enabled: true}}, {more} {SMALLEST}}}"));
+    let (old, new) = (with_agents(""), with_agents("version: '2',"));
+    let (requests, applied) = writes(but(&old, &new, &ALL), &new, Mode::Managed).await;
+    assert_eq!(requests, ["PATCH deployments/default-global"]);
+    assert!(applied.waits.expect("proxies and agents").starts_with("proxies wait"));
+
+    let (requests, applied) = writes(but(&old, &new, &ALL[1..]), &new, Mode::Managed).await;
+    assert_eq!(requests, ["PATCH deployments/default-proxy"], "the globals are rolled out, the proxies not yet");
+    let waits = applied.waits.expect("the agents");
+    assert!(waits.starts_with("agents of nodes wait until the proxies' new revision"), "{waits}");
+
+    let (requests, applied) = writes(but(&old, &new, &ALL[2..]), &new, Mode::Managed).await;
+    assert_eq!((requests, applied.waits), (vec!["PATCH daemonsets/default-node".to_owned()], None));
+
+    // Proxies that wait are complete, in what they were.
+    let live = but(&old, &new, &ALL[1..]);
+    let mut scaled = live.get(Kind::Deployment, &key(), "default-global").expect("globals").json();
+    scaled["status"]["availableReplicas"] = json!(0);
+    scaled["metadata"]["resourceVersion"] = json!("2");
+    live.wrote(Kind::Deployment, &scaled);
+    let (requests, applied) = writes(live, &new, Mode::Managed).await;
+    assert!(requests.is_empty() && applied.waits.is_some(), "{requests:?}");
+}
+
 #[tokio::test]
 async fn a_change_of_replicas_waits_for_nobody() {
     let (old, new) = (validated(SMALLEST), validated(&format!("{{proxy: {{replicas: 7}}, {}}}", &SMALLEST)));
