@@ -85,6 +85,11 @@ impl Kind {
         matches!(self, Self::PodMonitor | Self::Certificate)
     }
 
+    /// Whether a pipeline works as its spec asks without objects of it: what only tells others where it is.
+    pub const fn is_dispensable(self) -> bool {
+        matches!(self, Self::PodMonitor)
+    }
+
     /// The kind of this word.
     pub fn of(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)

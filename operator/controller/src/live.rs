@@ -377,4 +377,11 @@ impl Collector for Staleness {
 }
 
 #[cfg(test)]
+impl Live {
+    pub(crate) fn learnt(&self, kind: Kind, knowledge: Knowledge) {
+        self.shelf(kind).knowledge.send_replace(knowledge);
+    }
+}
+
+#[cfg(test)]
 mod tests;

@@ -32,8 +32,8 @@ pub type Watched = DeserializeGuard<VeneurPipeline>;
 /// Everything is looked at again after so long, in case a watch missed something; spread, so that a thousand pipelines
 /// do not come at once.
 const RESYNC: Duration = Duration::from_mins(10);
-/// An object that somebody keeps changing back is looked at again after so long.
-const CONTESTED: Duration = Duration::from_mins(1);
+/// An object that somebody keeps changing back, or whose kind the cluster lacks, is looked at again after so long.
+const SOON: Duration = Duration::from_mins(1);
 
 /// Why a reconciliation is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -171,11 +171,12 @@ async fn walk(pipeline: &VeneurPipeline, key: &Key, context: &Context) -> (Outco
         Some(error) => (error.reason(), error.message()),
         None => reconciled(&applied, mode, context),
     };
-    let contested = !applied.contested.is_empty();
+    // That a kind is there by now wakes nobody.
+    let soon = !applied.contested.is_empty() || !applied.lacking.is_empty();
     match observe_tiers(&validated, &applied, context).await {
         Ok(tiers) => {
             let outcome = Outcome::Accepted { reconciled, tiers: tiers.map(Box::new) };
-            let wait = if contested { CONTESTED } else { spread(RESYNC, key) }.min(again);
+            let wait = if soon { SOON } else { spread(RESYNC, key) }.min(again);
             (outcome, failed.map_or(Ok(Action::requeue(wait)), |error| Err(ReconcileError::Apply(error))))
         }
         Err(error) => {
@@ -203,6 +204,9 @@ fn reconciled(applied: &Applied, mode: Mode, context: &Context) -> (ReconciledRe
         let why = Permission::missing_in(&why).map_or(why, |permission| permission.to_string());
         let message = format!("changes of {} are not seen: {why}", kind.as_str());
         return (ReconciledReason::PermissionMissing, message);
+    }
+    if let Some(lacking) = applied.lacking.first() {
+        return (ReconciledReason::PermissionMissing, lacking.to_string());
     }
     if !applied.contested.is_empty() {
         let message = format!(

@@ -26,7 +26,13 @@ use serde_json::Value;
 use veneur_operator_api::{GROUP, VeneurPipeline};
 
 use super::{build::Resources, observe::complete};
-use crate::{feeds::Key, kind::Kind, labels::FIELD_MANAGER, live::Live, telemetry::Telemetry};
+use crate::{
+    feeds::Key,
+    kind::Kind,
+    labels::FIELD_MANAGER,
+    live::{Knowledge, Live},
+    telemetry::Telemetry,
+};
 
 pub use contest::Contests;
 pub use error::{ApplyError, Permission, words};
@@ -85,6 +91,31 @@ pub struct Applied {
     pub waits: Option<String>,
     /// Objects that somebody else keeps changing.
     pub contested: Vec<String>,
+    /// Objects that the spec needs, of a kind that this cluster has not or does not grant.
+    pub lacking: Vec<Lacking>,
+}
+
+/// An object of a kind that is not there for the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lacking {
+    /// The object, as `Certificate default-tls`.
+    pub object: String,
+    /// What the API server refuses; none where it knows no such kind.
+    pub refused: Option<String>,
+}
+
+impl std::fmt::Display for Lacking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { object, refused } = self;
+        match refused {
+            None => write!(f, "{object} is not applied, as this cluster has no such kind: install cert-manager")?,
+            Some(why) => {
+                let why = Permission::missing_in(why).map_or_else(|| why.clone(), |permission| permission.to_string());
+                write!(f, "{object} is not applied: {why}")?;
+            }
+        }
+        f.write_str("; the chart grants it with rbac.certManager; or set tls.mode to SelfSigned or Disabled")
+    }
 }
 
 /// Whether anything may be written.
@@ -116,12 +147,16 @@ enum State {
 impl Applier {
     /// Applies every object of the pipeline, or none where the name of one is taken.
     pub async fn apply(&self, pipeline: &Key, resources: &Resources, mode: Mode) -> Result<Applied, ApplyError> {
-        let mut objects = Object::all_of(resources);
-        // A kind that this cluster has not is nothing to apply.
-        objects.retain(|object| !(object.kind.is_optional() && self.live.is_absent(object.kind)));
-        let looks = try_join_all(objects.iter().map(|object| self.look(pipeline, object))).await?;
-        let mut applied = Applied::default();
+        let objects = Object::all_of(resources);
+        // A kind that this cluster has not is nothing to apply, and nothing to ask for.
+        let (absent, present): (Vec<_>, Vec<_>) =
+            objects.iter().partition(|object| object.kind.is_optional() && self.live.is_absent(object.kind));
+        let looks = try_join_all(present.into_iter().map(|object| self.look(pipeline, object))).await?;
+        let lacking = absent.into_iter().filter(|object| !object.kind.is_dispensable());
+        let mut applied =
+            Applied { lacking: lacking.map(|object| self.lacking(object)).collect(), ..Applied::default() };
         if mode == Mode::Paused {
+            applied.held.extend(applied.lacking.iter().map(|lacking| lacking.object.clone()));
             for look in &looks {
                 if look.state != State::Same {
                     applied.held.push(look.desired.to_string());
@@ -207,6 +242,9 @@ impl Applier {
             && status.code == 404
             && desired.kind.is_optional()
         {
+            if !desired.kind.is_dispensable() {
+                applied.lacking.push(self.lacking(desired));
+            }
             return Ok(None);
         }
         let mut now = value(&answer.map_err(|source| ApplyError::refused("apply", desired, source))?);
@@ -227,6 +265,14 @@ impl Applier {
         self.telemetry.object_written(how);
         applied.written.push(format!("{how} {desired}"));
         Ok(Some(now))
+    }
+
+    fn lacking(&self, object: &Object) -> Lacking {
+        let refused = match self.live.knowledge(object.kind) {
+            Knowledge::Refused(why) => Some(why),
+            Knowledge::Pending | Knowledge::Listed | Knowledge::NotInstalled => None,
+        };
+        Lacking { object: object.to_string(), refused }
     }
 
     fn api(&self, object: &Object) -> Api<DynamicObject> {

@@ -4,7 +4,11 @@ use kube::runtime::controller::Action;
 use serde_json::{Value, json};
 
 use super::{Watched, reconcile};
-use crate::test_support::{SMALLEST, Seen, api_server, context, pipeline, status};
+use crate::{
+    kind::Kind,
+    live::Knowledge,
+    test_support::{RELAY, SMALLEST, Seen, api_server, context, pipeline, status},
+};
 
 fn watched(object: Value) -> Arc<Watched> {
     Arc::new(serde_json::from_value(object).expect("anything with metadata"))
@@ -108,6 +112,24 @@ async fn a_refused_object_is_named_in_the_status_and_tried_again() {
     let ready = &body["status"]["conditions"][0];
     assert_eq!((ready["status"].as_str(), ready["reason"].as_str()), (Some("False"), Some("AdmissionDenied")));
     assert_eq!(ready["message"], "cannot apply Role metrics/default-proxy: a policy says no");
+}
+
+#[tokio::test]
+async fn without_cert_manager_the_pipeline_says_what_it_lacks() {
+    let (client, seen) = api_server(|_, _, _| None);
+    let context = context(client);
+    context.live.learnt(Kind::Certificate, Knowledge::NotInstalled);
+    reconcile(watched(json!(pipeline("default", RELAY))), context).await.expect("all else is applied");
+    let seen = seen.lock().expect("no poison");
+    assert!(written(&seen).iter().any(|(_, path, _)| path.contains("/deployments/default-proxy")));
+    let reconciled = &seen.last().expect("requests").2["status"]["conditions"][2];
+    assert_eq!((reconciled["type"].as_str(), reconciled["status"].as_str()), (Some("Reconciled"), Some("False")));
+    assert_eq!(reconciled["reason"], "PermissionMissing");
+    let message = reconciled["message"].as_str().expect("a message");
+    assert!(
+        message.starts_with("Certificate default-tls is not applied, as this cluster has no such kind"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

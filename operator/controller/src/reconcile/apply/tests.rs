@@ -8,9 +8,9 @@ use super::{Applier, ApplyError, Mode, Object, Sight};
 use crate::{
     feeds::Key,
     kind::Kind,
-    live::Live,
+    live::{Knowledge, Live},
     reconcile::{build::build, validate::Validated},
-    test_support::{SMALLEST, api_server, status, validated},
+    test_support::{RELAY, SMALLEST, api_server, status, validated},
 };
 
 fn key() -> Key {
@@ -259,6 +259,31 @@ async fn orphans_go_and_nothing_else_does() {
     assert!(method == "DELETE" && path.ends_with("/services/default-old?"), "{method} {path}");
     assert_eq!(body["preconditions"]["uid"], "uid-default-old");
     assert_eq!(applied.written, ["removed Service default-old"]);
+}
+
+const MAY_NOT_LIST: &str = "certificates.cert-manager.io is forbidden: User \"system:serviceaccount:veneur-system:veneur-operator\" \
+                            cannot list resource \"certificates\" in API group \"cert-manager.io\" at the cluster scope";
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_ordered_is_told_and_left_alone_and_a_monitor_is_dispensable() {
+    let pipeline = validated(RELAY);
+    for (knowledge, next_step) in [
+        (Knowledge::NotInstalled, "install cert-manager"),
+        (Knowledge::Refused(MAY_NOT_LIST.to_owned()), "verbs: [\"list\"]"),
+    ] {
+        for mode in [Mode::Managed, Mode::Paused] {
+            // Both were seen before, and are no orphans now.
+            let live = in_place(&pipeline, |_, _| ());
+            live.learnt(Kind::Certificate, knowledge.clone());
+            live.learnt(Kind::PodMonitor, Knowledge::NotInstalled);
+            let (requests, applied) = writes(live, &pipeline, mode).await;
+            assert!(requests.is_empty(), "{requests:?}");
+            let [lacking] = applied.lacking.as_slice() else { panic!("{:?}", applied.lacking) };
+            assert!(lacking.to_string().starts_with("Certificate default-tls is not applied"), "{lacking}");
+            assert!(lacking.to_string().contains(next_step), "{lacking}");
+            assert_eq!(applied.held.len(), usize::from(mode == Mode::Paused), "{:?}", applied.held);
+        }
+    }
 }
 
 /// The globals without a number of their own, beside what the API server has.
