@@ -38,7 +38,7 @@ use pod::Pod;
 pub use settings::Mode;
 use settings::Settings;
 pub(crate) use sidecar::NAME as SIDECAR;
-pub use stamp::Stamp;
+pub use stamp::{Former, Stamp};
 
 /// Annotation or label that asks: `true`, `false`, NAME or NAMESPACE/NAME.
 pub const INJECT: &str = "veneur.dev/inject";

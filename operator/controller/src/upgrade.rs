@@ -3,7 +3,7 @@
 //!
 //! Last of all tiers: a sidecar may be older than what it sends to, never newer. Of each workload some pods at a time, each
 //! until its sidecar runs again; where it does not, its old image comes back, and after two in a row the workload is left
-//! alone for a while.
+//! alone for a while. The pod itself says to what it goes back, so that a leader ends what another has begun.
 
 mod exchange;
 mod plan;
@@ -49,7 +49,7 @@ pub async fn run(client: Client, events: Events, mut pods: Pods, pipelines: Pipe
             for pod in progress.next(&snapshot.outdated, &upgrading) {
                 let client = client.clone();
                 under_way.spawn(async move {
-                    let result = exchange::exchange(&client, &pod).await;
+                    let result = Box::pin(exchange::exchange(&client, &pod)).await;
                     (pod, result)
                 });
             }

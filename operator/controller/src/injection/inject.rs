@@ -41,6 +41,7 @@ pub(super) fn inject(
         pipeline: format!("{}/{}", pipeline.namespace, pipeline.name),
         revision,
         image: None,
+        before: None,
         mode: settings.mode,
         containers: environment.containers,
         kept: environment.kept,

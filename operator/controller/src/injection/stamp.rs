@@ -17,6 +17,9 @@ pub struct Stamp {
     /// there is no sidecar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// What ran before that image, until it runs or has been taken back: whoever leads by then does either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Former>,
     /// How the pod takes part.
     pub mode: Mode,
     /// Containers that were told where to send.
@@ -26,6 +29,16 @@ pub struct Stamp {
     /// What was not heeded, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// What a sidecar was before its image was exchanged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Former {
+    /// Its image.
+    pub image: String,
+    /// The container that ran it, as the kubelet names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
 }
 
 impl Stamp {

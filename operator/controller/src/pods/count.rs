@@ -35,7 +35,8 @@ pub struct Snapshot {
     pub unresolved: BTreeMap<String, u32>,
     /// Pods that the webhook has not seen, some of them, in the order of their workloads.
     pub missed: Vec<Missed>,
-    /// Pods whose sidecar has another image than their pipeline's, some of them, in the order of their workloads.
+    /// Pods whose sidecar has another image than their pipeline's, or has been given it and was not seen to run, some of
+    /// them, in the order of their workloads.
     pub outdated: Vec<Outdated>,
 }
 
@@ -77,7 +78,7 @@ pub struct Missed {
     pub pipeline: String,
 }
 
-/// A pod whose sidecar has another image than its pipeline's.
+/// A pod whose sidecar has another image than its pipeline's, or has been given it and was not seen to run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Outdated {
     /// Its namespace.
@@ -128,13 +129,13 @@ impl Counter {
                 }
             };
             match &record.state {
-                State::Injected { pipeline, revision, image, env_only } => {
+                State::Injected { pipeline, revision, image, env_only, unsettled } => {
                     let counts = snapshot.pipelines.entry(pipeline.to_string()).or_default();
                     counts.wanted += 1;
                     counts.injected += 1;
                     let Some((_, Some(now))) = self.current.get(&**pipeline) else { continue };
                     let wanted = if *env_only { &now.env_only_revision } else { &now.revision };
-                    let stale = image.as_ref().filter(|image| ***image != *now.image);
+                    let stale = image.as_ref().filter(|image| ***image != *now.image || *unsettled);
                     if **revision == **wanted && stale.is_none() {
                         continue;
                     }

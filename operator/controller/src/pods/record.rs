@@ -41,6 +41,8 @@ pub(super) enum State {
         image: Option<Arc<str>>,
         /// It has no sidecar and sends to its node's agent.
         env_only: bool,
+        /// An exchange of the image has begun, and not ended.
+        unsettled: bool,
     },
     /// It was told why not; with what it asked for, where it said so itself.
     Skipped { reason: Arc<str>, wish: Option<Arc<str>> },
@@ -139,6 +141,7 @@ impl Records {
             State::Injected {
                 pipeline: self.text(&stamp.pipeline),
                 revision: self.text(&stamp.revision),
+                unsettled: stamp.before.is_some(),
                 image: stamp.image.map(|image| self.text(&image)),
                 env_only: stamp.mode == Mode::EnvOnly,
             }

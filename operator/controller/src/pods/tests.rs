@@ -7,7 +7,7 @@ use veneur_operator_api::VeneurPipeline;
 
 use super::{Counts, Event, Snapshot, count::Counter, pods, record::Records};
 use crate::{
-    injection::{Namespace, Outcome, decide},
+    injection::{Former, Namespace, Outcome, STATUS, Stamp, decide},
     namespaces::Namespaces,
     pipelines::pipelines,
     test_support::{SMALLEST, api_server, defaults, pipeline},
@@ -170,6 +170,19 @@ fn a_new_version_makes_pods_outdated_when_the_tiers_run_it() {
     };
     assert!(wanted("1").is_empty(), "the upgrade has not come to sidecars");
     assert_eq!(wanted("2"), ["registry.example/veneur:2"]);
+}
+
+#[test]
+fn a_sidecar_that_was_given_its_image_and_was_not_seen_to_run_is_listed() {
+    let pipeline = pipeline("default", SMALLEST);
+    let mut begun = injected("begun", &pipeline);
+    let text = begun.metadata.annotations.as_mut().expect("a stamp").get_mut(STATUS).expect("a stamp");
+    let before = Some(Former { image: "registry.example/veneur:1".to_owned(), container: None });
+    *text = Stamp { before, ..Stamp::parse(text).expect("a stamp") }.to_text();
+    let snapshot = count([begun, injected("settled", &pipeline)], &[&pipeline]);
+    let listed: Vec<&str> = snapshot.outdated.iter().map(|pod| &*pod.name).collect();
+    assert_eq!(listed, ["begun"]);
+    assert!(*snapshot.outdated[0].image == *snapshot.outdated[0].wanted);
 }
 
 #[test]

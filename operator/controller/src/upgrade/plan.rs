@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,6 +23,8 @@ const LEFT_ALONE: Duration = Duration::from_mins(10);
 pub(super) struct Progress {
     under_way: HashMap<Workload, HashSet<Box<str>>>,
     failures: HashMap<Workload, (u32, Instant)>,
+    /// Pods whose exchange has ended well, until that is counted.
+    settled: HashSet<Place>,
 }
 
 impl Progress {
@@ -29,6 +32,8 @@ impl Progress {
     pub(super) fn next(&mut self, outdated: &[Outdated], upgrading: &HashMap<String, Allowed>) -> Vec<Outdated> {
         let now = Instant::now();
         self.failures.retain(|_, (_, at)| now.duration_since(*at) < LEFT_ALONE);
+        let unsettled: HashSet<Place> = outdated.iter().filter(|pod| *pod.image == *pod.wanted).map(place).collect();
+        self.settled.retain(|pod| unsettled.contains(pod));
         let mut free = MOST_UNDER_WAY.saturating_sub(self.under_way.values().map(HashSet::len).sum());
         let mut next = Vec::new();
         for pod in outdated {
@@ -40,7 +45,7 @@ impl Progress {
             let busy = self.under_way.get(&workload);
             let is_free = busy.is_none_or(|busy| busy.len() < most && !busy.contains(&pod.name));
             let is_wanted = allowed.image.as_ref().is_none_or(|image| *image == pod.wanted);
-            if free == 0 || !is_wanted || failures >= MOST_FAILURES || !is_free {
+            if free == 0 || !is_wanted || failures >= MOST_FAILURES || !is_free || self.settled.contains(&place(pod)) {
                 continue;
             }
             self.under_way.entry(workload).or_default().insert(pod.name.clone());
@@ -60,6 +65,7 @@ impl Progress {
             }
         }
         if well {
+            self.settled.insert(place(pod));
             self.failures.remove(&workload);
             return false;
         }
@@ -67,6 +73,13 @@ impl Progress {
         (*count, *at) = (*count + 1, Instant::now());
         *count == MOST_FAILURES
     }
+}
+
+/// Namespace and name of a pod.
+type Place = (Arc<str>, Box<str>);
+
+fn place(pod: &Outdated) -> Place {
+    (Arc::clone(&pod.namespace), pod.name.clone())
 }
 
 #[cfg(test)]

@@ -43,6 +43,18 @@ fn a_sidecar_waits_for_the_tiers_it_sends_to() {
 }
 
 #[test]
+fn what_another_leader_began_is_ended_once() {
+    let begun = [Outdated { image: "v:2".into(), ..outdated("a", 0) }];
+    let (mut progress, ready) = (Progress::default(), ready_for("v:2", 1));
+    assert_eq!(progress.next(&begun, &ready).len(), 1);
+    progress.ended(&begun[0], true);
+    assert!(progress.next(&begun, &ready).is_empty(), "the count is of a moment before");
+    assert!(progress.next(&[], &ready).is_empty());
+    assert_eq!(progress.next(&begun, &ready).len(), 1, "begun anew");
+    assert_eq!(progress.next(&[outdated("b", 0)], &ready).len(), 1);
+}
+
+#[test]
 fn after_two_failures_in_a_row_a_workload_is_left_alone() {
     let pods: Vec<Outdated> = (0..9).map(|n| outdated("a", n)).collect();
     let mut progress = Progress::default();
