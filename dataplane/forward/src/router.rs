@@ -6,6 +6,7 @@
 mod absent;
 mod address;
 mod group;
+mod leaving;
 mod rehome;
 mod view;
 
@@ -37,9 +38,6 @@ use absent::{Absent, Turn};
 use address::{Addressed, address};
 use group::Group;
 pub use view::{MemberView, RingView};
-
-/// How often a draining router looks whether anything is held still, and gives it away.
-const DRAIN_TURN: Duration = Duration::from_millis(20);
 
 /// Routes imported metrics over the ring that governs their stamp.
 #[derive(Debug)]
@@ -190,35 +188,6 @@ impl Router {
         routes.ready
     }
 
-    /// Takes nothing more, and delivers what is held, to second choices where need be, for as long as `budget` lasts; the
-    /// rest is dropped and counted. A silent member has half of it.
-    pub async fn drain(&self, budget: Duration) {
-        let begun = Instant::now();
-        self.routes().draining = true;
-        // Lanes stay open meanwhile: what one cannot deliver may be another's yet.
-        while begun.elapsed() < budget && !self.is_drained(begun.elapsed() > budget / 2) {
-            tokio::time::sleep(DRAIN_TURN).await;
-        }
-        let (lanes, mut tasks) = {
-            let mut routes = self.routes();
-            let mut lanes: Vec<Lane> = std::mem::take(&mut routes.lanes).into_values().collect();
-            lanes.extend(std::mem::take(&mut routes.retiring).into_iter().map(|(_, lane)| lane));
-            (lanes, std::mem::take(&mut routes.tasks))
-        };
-        tasks.shutdown().await;
-        lanes.iter().for_each(Lane::abandon);
-    }
-
-    /// Gives away once more what members do not take, and says whether nothing is held any more.
-    fn is_drained(&self, impatient: bool) -> bool {
-        let mut routes = self.routes();
-        self.look(&mut routes, impatient);
-        self.retire(&mut routes);
-        self.rehome_stranded(&mut routes);
-        routes.lanes.values().for_each(Lane::hurry);
-        routes.retiring.is_empty() && routes.lanes.values().all(Lane::is_empty)
-    }
-
     /// Passes over members that do not answer, and ends lanes whose member has left every ring, as they empty. At each
     /// boundary, gives away what waits for members that are passed over. Runs until `stop`.
     pub async fn tend(&self, stop: CancellationToken) {
@@ -324,33 +293,6 @@ impl Router {
         let lane = Lane::noticed_by(target, self.limits, Arc::clone(&self.account), Arc::clone(&self.noticed));
         tasks.spawn(lane.clone().run());
         lane
-    }
-
-    /// Forgets rings that no stamp can need any more, closes the lanes of members in none of the rest, gives what still
-    /// waits for them to others, and reaps those that are empty.
-    fn retire(&self, routes: &mut Routes) {
-        routes.timeline.forget_before(now_ms().saturating_sub(2 * millis(self.interval)));
-        let Routes { timeline, lanes, .. } = routes;
-        let gone = |member: &Member| !timeline.rings().any(|ring| ring.members().contains(member));
-        let left: Vec<Member> = lanes.keys().filter(|member| gone(member)).cloned().collect();
-        for member in left {
-            routes.absent.forget(&member);
-            if let Some(lane) = routes.lanes.remove(&member) {
-                self.rehome_batches(routes, lane.take_waiting());
-                lane.give_up();
-                routes.retiring.push((member, lane));
-            }
-        }
-        // What was being sent when its member left may have come back since.
-        for (_, lane) in routes.retiring.clone() {
-            self.rehome_batches(routes, lane.take_waiting());
-        }
-        routes.retiring.retain(|(_, lane)| !lane.is_empty());
-        while let Some(ended) = routes.tasks.try_join_next() {
-            if let Err(panicked) = ended {
-                tracing::error!(%panicked, "A lane's task failed: what it held waits until the process ends");
-            }
-        }
     }
 
     fn routes(&self) -> MutexGuard<'_, Routes> {

@@ -1,5 +1,7 @@
 //! What a peer had answered for when it died: counted once, however its end is met, and not if it said that it leaves.
 
+mod ledger;
+
 use std::{
     net::SocketAddr,
     sync::{
@@ -23,8 +25,9 @@ use veneur_forward::{
 use veneur_metric::{Context, Kind, Partial, PartialValue, Scope, Stamp, Tags};
 use veneur_wire::{encode_partial, metricpb::Metric};
 
+use ledger::until;
+
 const LIMITS: Limits = Limits { max_bytes: 1024 * 1024, max_age: Duration::from_mins(1) };
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Takes everything, until it stops.
 #[derive(Default)]
@@ -115,16 +118,7 @@ impl Sender {
     }
 
     async fn until(&self, what: &str, met: impl Fn(&Ledger) -> bool) -> Ledger {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            let ledger = self.account.snapshot();
-            assert_eq!(ledger.unaccounted(), 0, "{ledger:?}");
-            if met(&ledger) {
-                return ledger;
-            }
-            assert!(tokio::time::Instant::now() < deadline, "waited until {what}: {ledger:?}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(&self.account, what, met).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! Delivery between real peers on loopback: what was answered, what was not, and what there was no room for.
 
+mod ledger;
+
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, mpsc},
@@ -8,7 +10,7 @@ use std::{
 
 use tokio::{net::TcpListener, task::JoinSet};
 use veneur_forward::{
-    Account, Batch, Facts, Ledger,
+    Account, Batch, Facts,
     client::{Client, Outcome},
     import::{Importer, Settings, Stopping, serve},
     lane::{Lane, Limits},
@@ -17,6 +19,8 @@ use veneur_forward::{
 use veneur_metric::{Check, Context, Kind, Partial, PartialValue, Scope, Stamp, Status, Tags};
 use veneur_ring::Member;
 use veneur_wire::{encode_check, encode_partial, metricpb::Metric};
+
+use ledger::until;
 
 const LIMITS: Limits = Limits { max_bytes: 1024 * 1024, max_age: Duration::from_mins(1) };
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -63,19 +67,6 @@ fn produce(account: &Account, lane: &Lane, metrics: Vec<Metric>) {
             ledger.held += batch.len();
         });
         lane.offer(batch);
-    }
-}
-
-async fn until(account: &Account, what: &str, met: impl Fn(&Ledger) -> bool) -> Ledger {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        let ledger = account.snapshot();
-        assert_eq!(ledger.unaccounted(), 0, "{ledger:?}");
-        if met(&ledger) {
-            return ledger;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "waited until {what}: {ledger:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -1,5 +1,7 @@
 //! Members that refuse, die, fall silent, leave and come back, on loopback.
 
+mod ledger;
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -20,6 +22,8 @@ use veneur_forward::{
 use veneur_metric::{Context, Kind, Partial, PartialValue, Scope, Tags};
 use veneur_ring::Member;
 use veneur_wire::{encode_partial, metricpb::Metric};
+
+use ledger::until;
 
 const LIMITS: Limits = Limits { max_bytes: 1024 * 1024, max_age: Duration::from_mins(1) };
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -113,16 +117,7 @@ impl Proxy {
     }
 
     async fn until(&self, what: &str, met: impl Fn(&Ledger) -> bool) -> Ledger {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            let ledger = self.account.snapshot();
-            assert_eq!(ledger.unaccounted(), 0, "{ledger:?}");
-            if met(&ledger) {
-                return ledger;
-            }
-            assert!(tokio::time::Instant::now() < deadline, "waited until {what}: {ledger:?}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(&self.account, what, met).await
     }
 
     async fn until_absent(&self, name: &str, absent: bool) {
