@@ -21,8 +21,6 @@ pub enum Older {
     OfDatadog(&'static str),
     /// `true` makes a debug sink.
     MakesDebug,
-    /// A list, added to another.
-    List(&'static str),
     /// An address, added to a list behind a scheme.
     Address(&'static str, &'static str),
     /// The same, where the list has none yet: another address of those that it has.
@@ -31,7 +29,7 @@ pub enum Older {
     Nested(&'static str, &'static str),
 }
 
-use Older::{Address, List, MakesDatadog, MakesDebug, Nested, OfDatadog, OtherAddress};
+use Older::{Address, MakesDatadog, MakesDebug, Nested, OfDatadog, OtherAddress};
 
 /// In the order in which they are read: what makes a sink before what configures it, newer before older.
 pub(crate) const SERVER: &[(&str, Older)] = &[
@@ -144,14 +142,6 @@ fn write(value: Value, meaning: Older, tree: &mut Map<String, Value>, wins: Wins
             }
             sinks.push(json!({"kind": "debug", "name": "debug", "config": {}}));
             Ok((format!("metric_sinks[{}]", sinks.len() - 1), "metric_sinks[debug]".to_owned()))
-        }
-        List(key) => {
-            let target = list(tree, key).ok_or_else(|| format!("{key} is not a list"))?;
-            match value {
-                Value::Array(values) => target.extend(values),
-                single => target.push(single),
-            }
-            Ok((key.to_owned(), key.to_owned()))
         }
         Address(key, scheme) | OtherAddress(key, scheme) => {
             let target = list(tree, key).ok_or_else(|| format!("{key} is not a list"))?;
